@@ -1,0 +1,34 @@
+"""The errors a command may end with, by who must act. The front end prints them and exits with their code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class MergegateError(Exception):
+    """A failure with a message written for its reader: where, what, the limit, the way out."""
+
+    exit_code = 1
+
+
+class InputError(MergegateError):
+    """The user must act: a recipe, parameter, source or golden set is wrong."""
+
+    exit_code = 2
+
+    @classmethod
+    def of(cls, faults: Iterable[str]) -> InputError:
+        """One error that reports all `faults` together, in the order given."""
+        return cls("\n".join(faults))
+
+
+class CorruptArtifactError(MergegateError):
+    """A file is not what its record says: its digest, its header or its size is wrong."""
+
+    exit_code = 2
+
+
+class EnvironmentFault(MergegateError):
+    """The machine or a service failed: disk, registry, network. Trying again may help."""
+
+    exit_code = 6
