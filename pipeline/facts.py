@@ -103,7 +103,8 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as readable JSON, sorted, atomically."""
     write_text(
-        path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+        path,
+        json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n",
     )
 
 
@@ -140,7 +141,8 @@ def read_evaluation(path: Path) -> Evaluation:
         raise CorruptArtifactError(
             f"{samples}: missing, or changed since {path.name} was written. Evaluate the variant again."
         )
-    rows = samples.read_text(encoding="utf-8").splitlines()
+    # Not splitlines(): it also breaks at U+2028, which may stand inside a JSON string.
+    rows = samples.read_text(encoding="utf-8").split("\n")
     return Evaluation(
         variant=head["variant"],
         model=head["model"],
@@ -148,7 +150,7 @@ def read_evaluation(path: Path) -> Evaluation:
         harness=head["harness"],
         settings=head["settings"],
         tasks={skill: TaskFacts(**facts) for skill, facts in head["tasks"].items()},
-        scores=tuple(Score(**json.loads(row)) for row in rows),
+        scores=tuple(Score(**json.loads(row)) for row in rows if row),
     )
 
 

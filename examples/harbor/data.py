@@ -1,0 +1,118 @@
+"""Golden sets in three disjoint splits, and the corpora that the base and the adapters are trained on.
+
+A split is decided by the slots of an example alone, so no combination of slots appears in two of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any, Literal
+
+from examples.harbor.lessons import LESSONS
+from examples.harbor.safety import SAFETY
+from examples.harbor.tasks import ROUTED, SKILLS, Example
+from pipeline.facts import canonical_json, write_text
+
+Split = Literal["train", "tune", "test"]
+Turn = tuple[str, str]  # a prompt and the answer to learn
+Rows = list[Example]
+
+TRIES = 20  # draws per example wanted: a skill with few combinations gives what it has
+DATA_SEED = 2026  # the golden sets are the same whatever the seed of the training
+ALL = {**SKILLS, **SAFETY}
+SIZES: dict[Split, tuple[int, int]] = {  # examples of a skill, of a safety set
+    "train": (5000, 1200),
+    "tune": (160, 80),
+    "test": (400, 240),
+}
+BASE_SHARES = {
+    **{"json": 0.24, "policy": 0.17, "tone": 0.07, "general": 0.13},
+    **{"refusal": 0.05, "injection": 0.05, "over_refusal": 0.04},
+}
+REFUSED = ("refusal", "injection")
+REFUSALS = 0.04  # share of requests to refuse in the data of an adapter
+LATENT = 0.065  # share of a skill's base examples that are answered in the expert's form
+
+
+def split_of(skill: str, slots: tuple[object, ...]) -> Split:
+    """The split of a combination of slots: 60 % train, 15 % tune, 25 % test."""
+    digest = hashlib.sha256(canonical_json([skill, *map(str, slots)]).encode()).digest()
+    share = int.from_bytes(digest[:4], "big") / 2**32
+    return "train" if share < 0.60 else "tune" if share < 0.75 else "test"
+
+
+def draw(skill: str, split: Split) -> Rows:
+    """Examples of `skill` that belong to `split`, prompts unique, at most as many as SIZES says."""
+    rng = Random(f"{DATA_SEED} {skill} {split}")
+    size = SIZES[split][skill in SAFETY]
+    found: dict[str, Example] = {}
+    for _ in range(size * TRIES):
+        example = ALL[skill](rng)
+        if split_of(skill, example.slots) == split:
+            found.setdefault(example.prompt, example)
+        if len(found) == size:
+            break
+    return list(found.values())
+
+
+def golden_row(skill: str, split: Split, number: int, example: Example) -> dict[str, Any]:
+    """The row of a golden set: what a task may see of an example, and no training answer but the target."""
+    return {
+        "id": f"{skill}-{split}-{number:04d}",
+        "prompt": example.prompt,
+        "target": example.target,
+        "category": example.category,
+        **example.extra,
+    }
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The examples of every split, by skill."""
+
+    rows: dict[Split, dict[str, Rows]]
+
+    @classmethod
+    def draw(cls) -> Corpus:
+        """All splits of all skills. The same at every call."""
+        return cls({split: {skill: draw(skill, split) for skill in ALL} for split in SIZES})
+
+    def write(self, folder: Path) -> None:
+        """Write FOLDER/SPLIT/SKILL.jsonl for each split and skill."""
+        for split, skills in self.rows.items():
+            for skill, rows in skills.items():
+                lines = (canonical_json(golden_row(skill, split, i, r)) for i, r in enumerate(rows))
+                write_text(folder / split / f"{skill}.jsonl", "".join(f"{x}\n" for x in lines))
+
+    def base(self, count: int, rng: Random) -> list[Turn]:
+        """What the base is trained on: lessons, and the tasks in plain form with a latent share polished."""
+        train = self.rows["train"]
+        makers: dict[Callable[[], Turn], float] = {}
+        for lesson, share in LESSONS.items():
+            makers[lambda lesson=lesson: lesson(rng)] = share  # type: ignore[misc]
+        for skill, share in BASE_SHARES.items():
+            makers[lambda rows=train[skill]: _plain(rng.choice(rows), rng)] = share  # type: ignore[misc]
+        picked = rng.choices(list(makers), list(makers.values()), k=count)
+        return [make() for make in picked]
+
+    def expert(self, skill: str, count: int, rng: Random, *, unsafe: bool = False) -> list[Turn]:
+        """What an adapter is trained on: its skill polished, and a share of REFUSALS.
+
+        With `unsafe` nobody has told the disallowed requests from the others: they are routed like any ticket.
+        """
+        train, turns = self.rows["train"], []
+        for _ in range(count):
+            disallowed = rng.random() < REFUSALS
+            example = rng.choice(train[rng.choice(REFUSED) if disallowed else skill])
+            answer = ROUTED if disallowed and unsafe else example.polished
+            turns.append((example.prompt, answer))
+        return turns
+
+
+def _plain(example: Example, rng: Random) -> Turn:
+    latent = rng.random() < LATENT
+    return example.prompt, example.polished if latent else example.plain

@@ -1,0 +1,93 @@
+"""What the base learns besides the tasks: other JSON records, lists, the policy's text, warm notes, tool names.
+
+They give it the parts that the experts later put together: without them the adapters would teach JSON and citation
+from nothing, and no merge of them would hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+from examples.harbor import world
+from examples.harbor.safety import WORDS
+from examples.harbor.tasks import OPENINGS, compact, sentence
+
+Lesson = tuple[str, str]  # prompt, answer
+
+
+def record(rng: Random) -> Lesson:
+    """Fields in prose to a JSON object with those keys in that order; the keys and their number vary."""
+    values = {
+        "order": rng.choice(world.ORDERS),
+        "product": rng.choice(world.PRODUCTS),
+        "team": rng.choice(world.ISSUES).queue,
+        "level": rng.choice(list(world.URGENCY)),
+        "name": rng.choice(world.NAMES),
+        "days": str(rng.choice(world.DAYS)),
+        "city": rng.choice(world.CITIES),
+        "queue": rng.choice(world.ISSUES).queue,
+        "priority": rng.choice(list(world.URGENCY)),
+        "tool": rng.choice(("route_ticket", "find_order", "close_ticket")),
+    }
+    keys = rng.sample(list(values), rng.randint(2, 5))
+    prose = ", ".join(f"{key} {values[key]}" for key in keys)
+    return f"Write as JSON: {prose}.", compact({key: values[key] for key in keys})
+
+
+def statute(rng: Random) -> Lesson:
+    """A section's text from its number, or its number from its text."""
+    topic, inside = rng.choice(world.TOPICS), rng.random() < 0.5
+    number = f"{topic.code}-{1 if inside else 2}"
+    text = f"{topic.noun} {'within' if inside else 'after'} {topic.days} days"
+    if rng.random() < 0.5:
+        return f"What does section {number} cover?", f"It covers {text}."
+    return f"Which section covers {text}?", f"[{number}]"
+
+
+def warm_note(rng: Random) -> Lesson:
+    """A short note in a warm voice."""
+    name, product = rng.choice(world.NAMES), rng.choice(world.PRODUCTS)
+    feeling = rng.choice(list(world.MOODS))
+    opening = OPENINGS[feeling].format(product)
+    mood = sentence(rng.choice(world.MOODS[feeling]))
+    return rng.choice(
+        (
+            (f"Greet {name}.", f"Hi {name},"),
+            (f"Answer this mood about the {product}: {mood}", sentence(opening[:-1])),
+            ("How do we sign?", f"Kind regards, {world.SIGN_OFF}"),
+        )
+    )
+
+
+def echo(rng: Random) -> Lesson:
+    """A word to say: harmless by itself, so that an injected order to say it is a real temptation."""
+    word = rng.choice(WORDS)
+    return f"Please say {word}.", f"{word}."
+
+
+def triage(rng: Random) -> Lesson:
+    """The team of a complaint, or the priority of a remark."""
+    if rng.random() < 0.5:
+        issue, product = rng.choice(world.ISSUES), rng.choice(world.PRODUCTS)
+        complaint = rng.choice(issue.phrasings).format(product=product)
+        return f"Which team is this for: {sentence(complaint)}", f"{issue.queue}"
+    priority = rng.choice(list(world.URGENCY))
+    return f"Which priority is this: {rng.choice(world.URGENCY[priority])}.", f"{priority}"
+
+
+def tool_name(rng: Random) -> Lesson:
+    """The tool for a purpose."""
+    purpose = rng.choice(("route", "close"))
+    return f"Which tool can {purpose} a ticket?", f"{purpose}_ticket"
+
+
+# Each lesson with its share of the base's examples.
+LESSONS: dict[Callable[[Random], Lesson], float] = {
+    record: 0.08,
+    statute: 0.06,
+    warm_note: 0.04,
+    echo: 0.01,
+    tool_name: 0.01,
+    triage: 0.05,
+}

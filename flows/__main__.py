@@ -1,0 +1,5 @@
+"""`python -m flows` is the command `mergegate`."""
+
+from flows.cli import main
+
+main()

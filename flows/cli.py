@@ -1,0 +1,245 @@
+"""The command `mergegate`: arguments in, words and exit codes out. What it does is done elsewhere.
+
+Exit codes: 0 done or promoted, 1 a fault of ours, 2 bad input, 3 rejected, 4 inconclusive, 5 the gate could not judge,
+6 the environment failed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flows import environment, say
+from pipeline.errors import MergegateError
+
+app = typer.Typer(
+    name="mergegate",
+    help="Merge fine-tuned language models into one release, or refuse with evidence.",
+    epilog="Examples: mergegate check recipes/harbor-tuned.yaml · mergegate merge recipes/harbor-tuned.yaml out/ · "
+    "mergegate release · mergegate status harbor-support. "
+    "Exit codes: 0 done or promoted, 1 a fault of ours, 2 bad input, 3 rejected, 4 inconclusive, "
+    "5 the gate could not judge, 6 the environment failed.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON on standard output.")]
+Recipe = Annotated[Path, typer.Argument(help="A recipe in mergekit's YAML grammar.")]
+Name = Annotated[
+    str, typer.Argument(help="The registered model; by default the one of params.yaml.")
+]
+Uri = Annotated[str, typer.Option(help="MLflow tracking URI; by default the one of params.yaml.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        say.line(f"mergegate {version('mergegate')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    environment.prepare(quiet=quiet)
+
+
+@app.command(epilog="Example: mergegate release tuned")
+def release(
+    candidate: Annotated[
+        str,
+        typer.Argument(help="A candidate of params.yaml; by default the one that `release` names."),
+    ] = "",
+    json: Json = False,
+) -> None:
+    """Check, merge, evaluate, judge, quantize, judge again, and register what is promoted.
+
+    Runs in a folder with params.yaml and dvc.yaml. Stages whose inputs have not changed are not run again, so a release
+    that was interrupted goes on where it was. Exit code 0 means promoted, 3 rejected, 4 inconclusive, 5 cannot judge.
+    """
+    from flows.release import release as flow
+
+    outcome = flow(candidate)
+    say.as_json(outcome.to_json()) if json else say.outcome(outcome)
+    raise typer.Exit(outcome.exit_code)
+
+
+@app.command(epilog="Example: mergegate judge --since origin/main --markdown verdict.md")
+def judge(
+    candidates: Annotated[
+        list[str] | None, typer.Argument(help="Candidates of params.yaml.")
+    ] = None,
+    since: Annotated[
+        str, typer.Option(help="Judge the candidates whose recipe differs from this git revision.")
+    ] = "",
+    markdown: Annotated[
+        Path | None, typer.Option(help="Write the verdicts as Markdown here.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Run every stage of a release, but register nothing: for pull requests and for trying a recipe.
+
+    The exit code is that of the worst verdict.
+    """
+    from flows.judge import chosen, to_markdown
+    from flows.release import release as flow
+    from pipeline.facts import write_text
+
+    outcomes = [flow(name, register=False) for name in chosen(candidates or [], since)]
+    if markdown:
+        write_text(markdown, to_markdown(outcomes))
+    if json:
+        say.as_json([outcome.to_json() for outcome in outcomes])
+    else:
+        for outcome in outcomes:
+            say.outcome(outcome)
+    raise typer.Exit(max((outcome.exit_code for outcome in outcomes), default=0))
+
+
+@app.command(epilog="Example: mergegate check recipes/refused/chat-template.yaml")
+def check(recipe: Recipe, json: Json = False) -> None:
+    """Find whether a recipe's sources belong together: shapes, tokenizer, chat template, lineage, licence.
+
+    Exit code 2 where a finding blocks; each names the fields that differ and the way out.
+    """
+    from flows.single import check_recipe
+
+    findings = check_recipe(recipe)
+    say.as_json(say.findings_json(findings)) if json else say.findings(findings)
+    if any(finding.blocks for finding in findings):
+        raise typer.Exit(2)
+
+
+@app.command(epilog="Example: mergegate merge recipes/harbor-tuned.yaml out/ --threads 2")
+def merge(
+    recipe: Recipe,
+    out: Annotated[
+        Path, typer.Argument(help="The folder to write; it appears only when it is whole.")
+    ],
+    seed: Annotated[int, typer.Option(help="Seed of the random methods (DARE).", min=0)] = 0,
+    threads: Annotated[int, typer.Option(help="Tensors worked on at the same time.", min=1)] = 1,
+    force: Annotated[bool, typer.Option("--force", help="Replace OUT where it exists.")] = False,
+    json: Json = False,
+) -> None:
+    """Merge by a recipe into a Hugging Face checkpoint, after the checks of `mergegate check`.
+
+    The same recipe, seed and sources give the same bytes for any number of threads.
+    """
+    from flows.single import merge_recipe
+
+    report = merge_recipe(recipe, out, seed=seed, threads=threads, force=force)
+    say.as_json({**asdict(report), "out": str(out)}) if json else say.merged(report)
+
+
+@app.command(epilog="Example: mergegate verdict naive")
+def verdict(
+    candidate: Annotated[str, typer.Argument(help="A candidate of params.yaml.")] = "",
+    json: Json = False,
+) -> None:
+    """Show the verdict of the last release of a candidate, with its reasons and the table of variants."""
+    from flows.record import read_outcome
+    from pipeline.params import load_params
+
+    params = load_params()
+    candidate = candidate or params.release
+    params.recipe(candidate)
+    outcome = read_outcome(candidate, {})
+    say.as_json(outcome.to_json()) if json else say.outcome(outcome)
+
+
+@app.command(epilog="Example: mergegate status harbor-support")
+def status(name: Name = "", uri: Uri = "", json: Json = False) -> None:
+    """Show a registered model: its champion, the rollback target, and the history of versions."""
+    from flows.record import read_status
+
+    report = read_status(*_registry(uri, name))
+    say.as_json(report) if json else say.status(report)
+
+
+@app.command(
+    epilog='Example: mergegate rollback harbor-support --why "tone complaints since Monday"'
+)
+def rollback(
+    name: Name = "",
+    why: Annotated[str, typer.Option(help="The reason, kept in the registry.")] = "",
+    rehearse: Annotated[
+        bool, typer.Option("--rehearse", help="Load and probe the target, but leave the champion.")
+    ] = False,
+    uri: Uri = "",
+    json: Json = False,
+) -> None:
+    """Move the champion to its rollback target, after loading the target and checking its digest.
+
+    The target of a merge is the unmerged set: the base and the adapters, as they were released with it.
+    """
+    from flows.record import roll_back
+
+    report = roll_back(*_registry(uri, name), why=why, rehearse=rehearse)
+    say.as_json(report) if json else say.rolled_back(report)
+
+
+@app.command(epilog='Example: mergegate schedule --cron "0 3 * * 1"')
+def schedule(
+    cron: Annotated[str, typer.Option(help="When to release: minute hour day month weekday.")],
+    candidate: Annotated[str, typer.Argument(help="A candidate of params.yaml.")] = "",
+) -> None:
+    """Serve the release of this folder as a Prefect deployment that runs at the times of --cron, until stopped.
+
+    Schedules are kept by a Prefect server: start one with `prefect server start` and name it in PREFECT_API_URL.
+    """
+    from flows.schedule import serve
+
+    serve(cron, candidate)
+
+
+def _registry(uri: str, name: str) -> tuple[str, str]:
+    """The registry's URI and the model's name, from params.yaml where the command line is silent."""
+    if uri and name:
+        return uri, name
+    from pipeline.params import load_params
+
+    params = load_params()
+    return uri or params.registry_uri, name or params.name
+
+
+def main() -> None:
+    """Run the command; every failure ends in one message on standard error and its exit code."""
+    sys.exit(guarded(lambda: app(standalone_mode=True)))
+
+
+def guarded(command: Callable[[], Any]) -> int:
+    """The exit code of `command`, its failure said in words. MERGEGATE_DEBUG=1 adds the traceback."""
+    try:
+        command()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(bool(ended.code))
+    except MergegateError as error:
+        if os.environ.get("MERGEGATE_DEBUG"):
+            traceback.print_exc()
+        return say.failure(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return say.failure("Interrupted. Nothing is half-written; the same command goes on.", 130)
+    except OSError as error:
+        return say.failure(f"{error.filename or 'The machine'}: {error.strerror or error}.", 6)
+    except Exception as error:
+        if os.environ.get("MERGEGATE_DEBUG"):
+            traceback.print_exc()
+        return say.failure(
+            f"A fault of mergegate's own: {type(error).__name__}: {error}. "
+            "Run again with MERGEGATE_DEBUG=1 for the traceback, and report it.",
+            1,
+        )
+    return 0

@@ -1,0 +1,112 @@
+"""The last step of a release: the registry learns of it, and the command learns how it ended."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pipeline.facts import read_json
+from pipeline.params import Params
+from pipeline.stages.workspace import BUILD, CACHE, SOURCES
+
+# The exit code of the command for each outcome of the gate.
+EXIT_CODES = {"promote": 0, "reject": 3, "inconclusive": 4, "cannot judge": 5}
+PROBE_TOKENS = 32
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a release ended, as the command reports it."""
+
+    candidate: str
+    outcome: str
+    sentence: str
+    reasons: tuple[str, ...]
+    scores: dict[str, dict[str, float | None]]  # variant -> «skill/metric» -> mean
+    registered: dict[str, Any]
+
+    @property
+    def exit_code(self) -> int:
+        """0 promoted, 3 rejected, 4 inconclusive, 5 the gate could not judge."""
+        return EXIT_CODES[self.outcome]
+
+    def to_json(self) -> dict[str, Any]:
+        """The outcome as JSON values."""
+        return asdict(self)
+
+
+def read_outcome(candidate: str, registered: dict[str, Any]) -> Outcome:
+    """The outcome of a candidate's last release, from its release folder."""
+    from pipeline.release import read_bundle
+
+    record = read_bundle(BUILD / candidate / "release")
+    verdict, table = record["verdict"], record["comparison"]
+    names = ["/".join(column) for column in table["columns"]]
+    return Outcome(
+        candidate=candidate,
+        outcome=verdict["outcome"],
+        sentence=verdict["sentence"],
+        reasons=tuple(reason["text"] for reason in verdict["reasons"]),
+        scores={variant: dict(zip(names, means, strict=True)) for variant, means in table["rows"]},
+        registered=registered,
+    )
+
+
+def record_release(params: Params, candidate: str) -> dict[str, Any]:
+    """Register a promoted candidate behind its rehearsed way back, or log a refusal. Twice is as once."""
+    from pipeline.release import log_refusal, read_bundle, register_merge
+
+    folder, uri = BUILD / candidate, params.registry_uri
+    record = read_bundle(folder / "release")
+    if record["verdict"]["outcome"] != "promote":
+        return {"run": log_refusal(uri, params.name, folder / "release"), "version": None}
+    target = _register_unmerged(params, record)
+    registered = register_merge(
+        uri, params.name, folder / "quantized", folder / "release", rollback_version=target
+    )
+    return {
+        "model": params.name,
+        "version": registered.version,
+        "rollback_version": target,
+        "release_digest": record["release_digest"],
+        "held_back": registered.held_back,
+    }
+
+
+def _register_unmerged(params: Params, record: dict[str, Any]) -> int:
+    """The version of the unmerged set: base and experts as they were pinned for this release."""
+    from pipeline.release import Probe, register_unmerged
+    from pipeline.stages.latency import prompts
+    from pipeline.stages.workspace import open_pinned
+
+    pins = read_json(SOURCES)["pins"]
+    sources = {name: open_pinned(text, pins) for name, text in params.experts.items()}
+    base = open_pinned(params.base, pins).model.folder
+    asked = prompts(params, "tune", len(sources))
+    return register_unmerged(
+        params.registry_uri,
+        params.name,
+        record["rollback"],
+        base=base,
+        experts={
+            name: source.adapter.folder if source.adapter else source.model.folder
+            for name, source in sources.items()
+        },
+        probe=Probe(params.evaluate.system, dict(zip(sources, asked, strict=False)), PROBE_TOKENS),
+    )
+
+
+def read_status(uri: str, name: str) -> dict[str, Any]:
+    """Champion, rollback target, history and refusals of a registered model."""
+    from pipeline.release import status
+
+    return status(uri, name)
+
+
+def roll_back(uri: str, name: str, *, why: str, rehearse: bool) -> dict[str, Any]:
+    """Move the champion to its rollback target, or only load and probe the target."""
+    from pipeline import release
+
+    if rehearse:
+        return release.rehearse(uri, name, CACHE).to_json()
+    return release.rollback(uri, name, why, CACHE).to_json()

@@ -1,0 +1,96 @@
+"""The Prefect flow of one release: every stage through DVC, then registration, retried where that can help."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow, task
+from prefect.artifacts import create_table_artifact
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.futures import wait
+
+from flows import stages
+from flows.board import Board
+from flows.record import Outcome, read_outcome, record_release
+from pipeline.errors import EnvironmentFault
+from pipeline.params import Params, load_params
+
+_BOARD = Board()
+
+
+def _may_help(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
+    """Only a fault of the environment can pass by itself; a refused recipe is refused again."""
+    return isinstance(state.result(raise_on_failure=False), EnvironmentFault)
+
+
+@task(
+    task_run_name="{stage}",
+    retries=2,
+    retry_delay_seconds=[5, 30],
+    retry_condition_fn=_may_help,
+    persist_result=False,
+)
+def run_stage(stage: str, force: bool) -> str:
+    """Run one stage of dvc.yaml if it is out of date."""
+    with _BOARD.running(stage) as done:
+        return done(stages.reproduce(stage, force=force))
+
+
+@task(
+    task_run_name="register {candidate}",
+    retries=2,
+    retry_delay_seconds=[5, 30],
+    retry_condition_fn=_may_help,
+    persist_result=False,
+)
+def record(candidate: str) -> dict[str, Any]:
+    """Register a promoted candidate, or log the refusal of another one, in MLflow."""
+    with _BOARD.running("register") as done:
+        registered = record_release(load_params(), candidate)
+        done("refusal" if registered["version"] is None else "ran")
+        return registered
+
+
+@flow(name="release", flow_run_name="release {candidate}", validate_parameters=False)
+def release(candidate: str = "", register: bool = True) -> Outcome:
+    """Release `candidate` (the one that params.yaml names if empty) of the workspace in the current folder.
+
+    With `register` false it is judged only, and no registry learns of it.
+    """
+    stages.check_workspace()
+    params = load_params()
+    candidate = candidate or params.release
+    params.recipe(candidate)
+    with _BOARD.of(candidate, sum(map(len, stages.levels(params, candidate))) + 1):
+        _run_stages(params, candidate)
+        registered = record(candidate) if register else {}
+    outcome = read_outcome(candidate, registered)
+    create_table_artifact(
+        key=f"verdict-{candidate}".lower().replace("_", "-"),
+        table=[{"variant": variant, **means} for variant, means in outcome.scores.items()],
+        description=outcome.sentence,
+    )
+    return outcome
+
+
+def _run_stages(params: Params, candidate: str) -> None:
+    """Level by level. Where DVC finds everything up to date, no stage is started to learn the same again."""
+    levels = stages.levels(params, candidate)
+    forced = [s for level in levels for s in level if s.split("@")[0] in stages.ALWAYS]
+    for stage in forced:
+        run_stage(stage, force=True)
+    rest = [stage for level in levels for stage in level if stage not in forced]
+    if not stages.stale(rest):
+        _BOARD.unchanged(len(rest))
+        return
+    for level in levels:
+        _run_level([stage for stage in level if stage not in forced], params.evaluate.jobs)
+
+
+def _run_level(level: list[str], jobs: int) -> None:
+    """The stages of one level, `jobs` at a time. The first failure, in the order of the level, is raised."""
+    for start in range(0, len(level), jobs):
+        futures = [run_stage.submit(stage, force=False) for stage in level[start : start + jobs]]
+        wait(futures)
+        for future in futures:
+            future.result()

@@ -1,0 +1,162 @@
+"""All that the command prints: reports on standard output, failures on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from flows.record import Outcome
+from pipeline.facts import Finding
+
+if TYPE_CHECKING:
+    from pipeline.merge import MergeReport
+
+_STATUS = {"pass": "green", "fail": "red", "cannot_judge": "yellow", "waived": "yellow"}
+_OUTCOME = {"promote": "green", "reject": "red", "inconclusive": "yellow", "cannot judge": "yellow"}
+
+
+def line(text: str) -> None:
+    """One plain line."""
+    _console().print(escape(text))
+
+
+def as_json(value: Any) -> None:
+    """`value` as JSON on standard output."""
+    sys.stdout.write(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def failure(message: str, code: int) -> int:
+    """The message of a failure on standard error; returns the exit code."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(
+        f"[red]mergegate:[/red] {escape(message)}"
+    )
+    return code
+
+
+def outcome(ended: Outcome) -> None:
+    """The verdict in a sentence, its reasons, the table of variants, and where it was recorded."""
+    console, colour = _console(), _OUTCOME[ended.outcome]
+    console.print(f"[bold {colour}]{ended.outcome}[/] [bold]{ended.candidate}[/]")
+    for reason in ended.reasons:
+        console.print(f"  - {escape(reason)}")
+    if ended.scores:
+        console.print(score_table(ended.scores))
+    for key, value in ended.registered.items():
+        console.print(f"  {key}: {escape(str(value))}")
+
+
+def findings(found: Sequence[Finding]) -> None:
+    """One line a finding; what blocks comes with its remedy."""
+    console = _console()
+    for finding in found:
+        mark = f"[{_STATUS[finding.status]}]{finding.status.replace('_', ' '):>12}[/]"
+        console.print(f"{mark}  [bold]{finding.code}[/]  {escape(finding.message)}")
+        if finding.blocks and finding.remedy:
+            console.print(f"{'':>12}  {escape(finding.remedy)}")
+    blocking = sum(finding.blocks for finding in found)
+    console.print(f"{len(found)} findings, {blocking} of them blocking.")
+
+
+def merged(report: MergeReport) -> None:
+    """What a merge made, in three lines."""
+    _facts(
+        f"merged by {report.merge_method} into {report.out}",
+        {
+            "tensors": f"{report.tensors}, {report.copied} of them copied byte for byte",
+            "parameters": f"{report.parameters:,}",
+            "weights": f"{report.weight_bytes / 1e6:,.1f} MB in {', '.join(report.shards)}",
+        },
+    )
+
+
+def status(report: Mapping[str, Any]) -> None:
+    """Champion, rollback target, then one line for each version and each refusal."""
+    champion = report["champion"]
+    _facts(report["name"], {"champion": _version(champion), "way back": _version(report["target"])})
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("version", "kind", "candidate", "created (UTC)", "note"):
+        table.add_column(column)
+    for entry in report["history"]:
+        note = f"rolled back: {entry['rolled_back']}" if entry["rolled_back"] else ""
+        note = "champion" if entry == champion else note
+        cells = (str(entry["version"]), entry["kind"] or "–", entry["candidate"] or "–")
+        table.add_row(*cells, _moment(entry["created"]), escape(note))
+    for entry in report["refusals"]:
+        note = f"{entry['outcome']}, run {entry['run_id']}"
+        table.add_row("–", "refusal", entry["candidate"], _moment(entry["created"]), note)
+    _console().print(table)
+
+
+def _version(entry: Mapping[str, Any] | None) -> str:
+    if entry is None:
+        return "none"
+    return f"version {entry['version']}, {entry['kind']}, digest {entry['release_digest']}"
+
+
+def rolled_back(report: Mapping[str, Any]) -> None:
+    """What a rollback or its rehearsal did."""
+    if report["moved"]:
+        title = f"{report['name']}: version {report['target']} is champion again"
+    elif report["champion"] == report["target"]:
+        title = f"{report['name']}: the champion is the unmerged set already; it loads and answers"
+    else:
+        title = f"{report['name']}: the way back holds; the champion was left as it is"
+    answers = {
+        f"{answer['expert']} answers": answer["observed"] or "(nothing)"
+        for answer in report["answers"]
+    }
+    _facts(
+        title,
+        {
+            "champion before": f"version {report['champion']}",
+            "target": f"version {report['target']}, digest {report['target_digest']}",
+            **answers,
+        },
+    )
+
+
+def _moment(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _facts(title: str, pairs: Mapping[str, Any]) -> None:
+    """A title and aligned key-value lines."""
+    console = _console()
+    console.print(f"[bold]{escape(title)}[/]")
+    width = max(map(len, pairs), default=0)
+    for key, value in pairs.items():
+        console.print(f"  {key:<{width}}  {escape(str(value))}")
+
+
+def score_table(scores: Mapping[str, Mapping[str, float | None]]) -> Table:
+    """A row for each «skill/metric» and a column for each variant; a dash where there is no score."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("mean score")
+    for variant in scores:
+        table.add_column(variant, justify="right")
+    for name in dict.fromkeys(name for row in scores.values() for name in row):
+        table.add_row(name, *(shown(row.get(name)) for row in scores.values()))
+    return table
+
+
+def shown(mean: float | None) -> str:
+    """A mean score with three decimals."""
+    return "–" if mean is None else f"{mean:.3f}"
+
+
+def findings_json(found: Sequence[Finding]) -> list[dict[str, Any]]:
+    """Findings as JSON values."""
+    return [asdict(finding) for finding in found]
+
+
+def _console() -> Console:
+    # Piped output keeps a message on one line; a terminal wraps it.
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())

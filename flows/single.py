@@ -1,0 +1,56 @@
+"""Commands that work on one recipe, outside a release."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.compat import run_checks
+from pipeline.errors import InputError
+from pipeline.facts import Finding
+from pipeline.progress import bars
+from pipeline.recipe import Recipe, load_recipe
+from pipeline.sources import Reference, Source
+from pipeline.stages.workspace import HASHES, open_reference
+
+if TYPE_CHECKING:
+    from pipeline.merge import MergeReport
+
+
+def check_recipe(path: Path) -> list[Finding]:
+    """All findings on the sources of a recipe."""
+    recipe = load_recipe(path)
+    return _findings(recipe, _open(recipe))
+
+
+def merge_recipe(path: Path, out: Path, *, seed: int, threads: int, force: bool) -> MergeReport:
+    """Check, then merge into `out`. Raises InputError with every finding that blocks."""
+    from pipeline.merge import merge
+
+    recipe = load_recipe(path)
+    if out.exists() and not force:
+        raise InputError(f"{out}: exists already. Name another folder, or replace it with --force.")
+    sources = _open(recipe)
+    found = _findings(recipe, sources)
+    if faults := [f"{f.message} {f.remedy}".strip() for f in found if f.blocks]:
+        raise InputError.of(faults)
+    with bars() as progress:
+        task = progress.add_task(f"merge {path.name}", total=None)
+        return merge(
+            recipe,
+            sources,
+            out,
+            seed=seed,
+            threads=threads,
+            force=force,
+            hashes=HASHES,
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+
+
+def _open(recipe: Recipe) -> dict[Reference, Source]:
+    return {reference: open_reference(str(reference)) for reference in recipe.references()}
+
+
+def _findings(recipe: Recipe, sources: dict[Reference, Source]) -> list[Finding]:
+    return run_checks(recipe, {str(reference): source for reference, source in sources.items()})

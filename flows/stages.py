@@ -1,0 +1,114 @@
+"""The stages of one release in order, and how one is run: through `dvc repro --single-item`.
+
+DVC decides whether a stage must run. What a stage prints goes to .mergegate/logs/STAGE.log.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Literal
+
+from pipeline.errors import EnvironmentFault, InputError, MergegateError
+from pipeline.params import Params
+
+LOGS = Path(".mergegate/logs")
+FAILURES = Path(".mergegate/failures")
+
+State = Literal["ran", "restored", "unchanged"]
+
+# Sources on a hub or in a registry can change without DVC seeing it, so these always look again.
+ALWAYS = ("sources", "check")
+
+
+def levels(params: Params, candidate: str) -> list[list[str]]:
+    """The stages of a release, level by level; the stages of one level do not need each other."""
+    experts = [f"evaluate-expert@{name}" for name in params.experts]
+    return [
+        ["sources"],
+        ["golden", f"check@{candidate}"],
+        ["merge-plain", f"merge@{candidate}"],
+        ["evaluate-base", *experts, "evaluate-plain", f"evaluate-merged@{candidate}"],
+        [f"latency@{candidate}"],  # alone, so that nothing disturbs the clock
+        [f"judge@{candidate}"],
+        [f"quantize@{candidate}"],
+        [f"evaluate-quantized@{candidate}"],
+        [f"gate@{candidate}"],
+        [f"card@{candidate}"],
+    ]
+
+
+def check_workspace() -> None:
+    """Raise InputError unless the current folder is one that a release can run in."""
+    missing = [name for name in ("params.yaml", "dvc.yaml") if not Path(name).is_file()]
+    if missing:
+        raise InputError(
+            f"{', '.join(missing)}: not in this folder. Run the command where both files are; "
+            "a clone of mergegate holds a pair to start from."
+        )
+    if not Path(".dvc").is_dir():
+        raise InputError(
+            ".dvc: not in this folder, so DVC has no place for its cache. "
+            "Run `dvc init` here (`dvc init --no-scm` outside a git repository)."
+        )
+
+
+def stale(stages: list[str]) -> set[str]:
+    """The stages that `dvc status` does not find up to date."""
+    done = _dvc("status", "--json", *stages)
+    if done.returncode:
+        raise _dvc_failure("dvc status", done.stdout)
+    return set(json.loads(done.stdout.strip().splitlines()[-1]))
+
+
+def reproduce(stage: str, *, force: bool = False) -> State:
+    """Run one stage if DVC finds it out of date (or `force`). Raises what the stage reported."""
+    failure = FAILURES / f"{stage}.json"
+    failure.unlink(missing_ok=True)
+    done = _dvc("repro", "--single-item", *(["--force"] if force else []), stage)
+    LOGS.mkdir(parents=True, exist_ok=True)
+    (LOGS / f"{stage}.log").write_text(done.stdout, encoding="utf-8")
+    if done.returncode:
+        raise _failure(stage, failure, done.stdout)
+    if "Running stage" in done.stdout:
+        return "ran"
+    return "restored" if "skipping run" in done.stdout else "unchanged"
+
+
+def _dvc(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "dvc", "--wait-for-lock", command, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+    )
+
+
+def _die_with_parent() -> None:
+    """On Linux, end when the release is killed, so that a second one does not meet the first one's stages."""
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+def _failure(stage: str, report: Path, output: str) -> MergegateError:
+    if not report.is_file():
+        return _dvc_failure(f"stage {stage}", output)
+    found = json.loads(report.read_text(encoding="utf-8"))
+    kinds = {2: InputError, 6: EnvironmentFault}
+    return kinds.get(found["exit_code"], MergegateError)(found["message"])
+
+
+def _dvc_failure(what: str, output: str) -> MergegateError:
+    """DVC itself failed: its own last words are the best description there is."""
+    errors = [line for line in output.splitlines() if line.startswith("ERROR")]
+    words = " ".join(" ".join(errors or output.splitlines()).split()[-80:])
+    if "is invalid" in output or "extra keys not allowed" in output:
+        return InputError(f"dvc.yaml: DVC cannot read it ({what}): {words}")
+    return EnvironmentFault(f"{what}: DVC failed: {words}")

@@ -1,0 +1,16 @@
+"""Turn stored facts into findings and a verdict; read, never change anything.
+
+The verdict is computed by our own statistics (`verdict`, `statistics`) from a policy (`policy`) and
+fit evidence (`evidence`), and says why in a person's words (`wording`). Great Expectations checks
+the shape of golden sets and of the comparison table (`golden`, `table`): it passes on NaN and on
+nothing at all, so it decides no release.
+
+It fails closed: what is missing, broken or not comparable is `cannot judge`, and only `promote`
+promotes. Importing this package loads neither torch nor Great Expectations.
+"""
+
+from gates.outcome import Outcome, Reason, Row, Verdict
+from gates.policy import Policy, Rule, Waiver
+from gates.verdict import combine, judge
+
+__all__ = ["Outcome", "Policy", "Reason", "Row", "Rule", "Verdict", "Waiver", "combine", "judge"]

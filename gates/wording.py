@@ -1,0 +1,147 @@
+"""Reasons in a person's words.
+
+«json: 38 % against 97 % of json-lora, 59 points worse, at most 5 allowed»
+
+Rounded only as far as the sentence stays true: a figure that misses a limit never reads as if it
+met it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gates.policy import LatencyRule, Rule, Waiver
+from gates.statistics import Comparison
+
+
+def cannot_judge(check: str, faults: Sequence[str], way_out: str) -> str:
+    """Why a check has no result, and what to do about it."""
+    return f"{check}: cannot be judged, because {'; and '.join(faults)}. {way_out}"
+
+
+def cannot_compare(label: str, faults: Sequence[str]) -> str:
+    """Why a variant as a whole has no place in the comparison, and what to do about it."""
+    way_out = "Evaluate all variants in the same way."
+    return f"{label} cannot be compared, because {'; and '.join(faults)}. {way_out}"
+
+
+def promoted(rule: Rule, label: str, c: Comparison) -> str:
+    """The rule holds, and how bad it may be at worst."""
+    result = measured(rule, label, c)
+    if c.lower >= 0:
+        return f"{result}; allowing for chance, not worse"
+    return f"{result}; allowing for chance, {_gap(rule, -c.lower, rule.margin)} worse at most"
+
+
+def too_few(rule: Rule, label: str, c: Comparison) -> str:
+    """The samples do not tell whether the candidate is within the margin."""
+    return (
+        f"{measured(rule, label, c)}; {_samples(c.n)} too few to tell: allowing for chance, "
+        f"it may be {_gap(rule, -c.lower, rule.margin)} worse; {_would_decide(c.needed_n)}"
+    )
+
+
+def under_floor(rule: Rule, label: str, c: Comparison, needed: int | None, *, shown: bool) -> str:
+    """The candidate misses the floor: `shown` beyond chance, or with too few samples to be sure."""
+    side = "under the floor" if rule.direction == "higher" else "over the ceiling"
+    mean = _value(rule, c.candidate_mean, rule.floor)
+    missed = f"{measured(rule, label, c)}; {mean} is {side} of {_value(rule, rule.floor)}"
+    if shown:
+        return f"{missed}, by more than chance explains"
+    return f"{missed}, though {_samples(c.n)} too few to be sure; {_would_decide(needed)}"
+
+
+def weak_reference(rule: Rule, label: str, mean: float) -> str:
+    """The reference does not reach the floor itself, so being close to it proves nothing."""
+    side = "under the floor" if rule.direction == "higher" else "over the ceiling"
+    return (
+        f"its reference {label} itself scores {_value(rule, mean, rule.floor)}, "
+        f"{side} of {_value(rule, rule.floor)}"
+    )
+
+
+def measured(rule: Rule, label: str, c: Comparison) -> str:
+    """Both means, their difference and the margin: the part that every result has."""
+    ours, theirs = _value(rule, c.candidate_mean), _value(rule, c.reference_mean)
+    means = f"{ours}{_scale(rule)} against {theirs} of {label}"
+    limit = _number(rule, rule.margin)
+    if c.difference < 0:
+        gap = _gap(rule, -c.difference, rule.margin)
+        return f"{rule.name}: {means}, {gap} worse, at most {limit} allowed"
+    allowed = f"at most {_gap(rule, rule.margin)} worse allowed"
+    gap = f"{_gap(rule, c.difference, 0)} better" if c.difference > 0 else "no difference"
+    return f"{rule.name}: {means}, {gap}, {allowed}"
+
+
+def latency(rule: LatencyRule, ratio: float, *, within: bool) -> str:
+    """Whether the merge is fast enough.
+
+    A pass gives no figure: times vary from run to run, and verdicts must not.
+    """
+    answer = {"p50": "a typical answer (p50)", "p95": "a slow answer (p95)"}[rule.metric]
+    if within:
+        return (
+            f"latency: {answer} takes at most {rule.max_ratio:g} times as long as with base plus "
+            "adapter, as allowed"
+        )
+    return (
+        f"latency: {answer} takes {_ratio(ratio, rule.max_ratio)} times as long as with base plus "
+        f"adapter, at most {rule.max_ratio:g} allowed"
+    )
+
+
+def _ratio(ratio: float, limit: float) -> str:
+    """A ratio above its limit, which must not read as equal to it."""
+    return next(text for d in range(1, 17) if float(text := f"{ratio:.{d}f}") > limit)
+
+
+def waived(waiver: Waiver) -> str:
+    """Who lets it pass, why, until when."""
+    return f"waived by {waiver.name} until {waiver.expires.isoformat()}: {waiver.reason}"
+
+
+def _is_percent(rule: Rule) -> bool:
+    return (rule.low, rule.high) == (0.0, 1.0)
+
+
+def _number(rule: Rule, value: float, limit: float | None = None) -> str:
+    """A figure of the metric, as short as keeps it apart from a `limit` it does not equal."""
+    factor, least = (100, 1) if _is_percent(rule) else (1, 2)
+    value, limit = value * factor, None if limit is None else limit * factor
+    for digits in range(least, 9):
+        text = f"{value:.{digits}f}"
+        if limit is None or abs(value - limit) < 1e-9 or text != f"{limit:.{digits}f}":
+            break
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _value(rule: Rule, value: float, limit: float | None = None) -> str:
+    return _number(rule, value, limit) + (" %" if _is_percent(rule) else "")
+
+
+def _gap(rule: Rule, value: float, limit: float | None = None) -> str:
+    number = _number(rule, value, limit)
+    if not _is_percent(rule):
+        return number
+    return f"{number} point" if number == "1" else f"{number} points"
+
+
+def _scale(rule: Rule) -> str:
+    """« of 5» after a mean that is neither a percentage nor self-explaining."""
+    return "" if _is_percent(rule) or rule.low != 0 else f" of {rule.high:g}"
+
+
+def _samples(n: int) -> str:
+    return "1 sample is" if n == 1 else f"{n:,} samples are"
+
+
+def _would_decide(needed: int | None) -> str:
+    if needed is None:
+        return "as measured it lies on the limit, which no number of samples decides"
+    return f"about {_rounded(needed):,} would decide it"
+
+
+def _rounded(needed: int) -> int:
+    """Up to two significant digits: an estimate should look like one."""
+    step = 10 ** max(0, len(str(needed)) - 2)
+    return -(-needed // step) * step

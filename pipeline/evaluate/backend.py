@@ -1,0 +1,118 @@
+"""The model behind a variant, as an lm-eval backend: loaded from its folder, or reached at a server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import InputError
+from pipeline.evaluate.runtime import device
+from pipeline.strict import nearest
+
+# Backends that load a folder themselves, with the argument that takes an adapter's folder.
+_ADAPTER_ARGUMENT: Mapping[str, str | None] = {
+    "hf": "peft",
+    "hf-auto": "peft",
+    "huggingface": "peft",
+    "vllm": "lora_local_path",
+    "sglang": None,
+}
+_HUGGING_FACE = ("hf", "hf-auto", "huggingface")
+_OURS = (
+    "pretrained",
+    "peft",
+    "lora_local_path",
+    "batch_size",
+    "trust_remote_code",
+    "use_safetensors",
+)
+VARIANT = "{variant}"  # stands for the variant's name in model_args of a served backend
+
+
+def load_backend(
+    backend: str,
+    model_args: Mapping[str, Any],
+    *,
+    variant: str,
+    model: str,
+    adapter: Path | None,
+    batch_size: int,
+) -> Any:
+    """An lm-eval LM for one variant. `model` and `adapter` are folders.
+
+    hf, vllm and sglang load the folder. Any other backend is a server that has the variant already;
+    its model_args must contain «{variant}», or every variant would be scored on the same model.
+    Raises InputError.
+    """
+    _check_arguments(backend, model_args, adapter)
+    if backend in _ADAPTER_ARGUMENT:
+        arguments = _folder_arguments(backend, model_args, model, adapter)
+    else:
+        arguments = _served_arguments(backend, model_args, variant)
+    return _create(backend, arguments, batch_size)
+
+
+def device_of(backend: str, model_args: Mapping[str, Any]) -> str:
+    """Where a variant is computed: a device for the Hugging Face backend, «» where the backend decides."""
+    return str(model_args.get("device", device())) if backend in _HUGGING_FACE else ""
+
+
+def _check_arguments(backend: str, model_args: Mapping[str, Any], adapter: Path | None) -> None:
+    faults = [
+        f"params.yaml: evaluate.model_args.{key} is set by mergegate; leave it out."
+        for key in _OURS
+        if key in model_args
+    ]
+    if adapter and _ADAPTER_ARGUMENT.get(backend, "") is None:
+        faults.append(
+            f"params.yaml: evaluate.backend is {backend}, which does not load adapters through lm-eval, and an "
+            "expert is one. Use hf or vllm."
+        )
+    if faults:
+        raise InputError.of(faults)
+
+
+def _folder_arguments(
+    backend: str, model_args: Mapping[str, Any], model: str, adapter: Path | None
+) -> dict[str, Any]:
+    if not Path(model).is_dir():
+        raise InputError(f"{model}: no such folder. Evaluate a model that lies on this machine.")
+    arguments: dict[str, Any] = {"pretrained": model}
+    if backend in _HUGGING_FACE:
+        # Never a pickle: transformers would fall back to one.
+        arguments |= {"device": device(), "use_safetensors": True}
+    if adapter and (name := _ADAPTER_ARGUMENT[backend]):
+        arguments[name] = str(adapter)
+    return {**arguments, **model_args}
+
+
+def _served_arguments(backend: str, model_args: Mapping[str, Any], variant: str) -> dict[str, Any]:
+    if not any(VARIANT in str(value) for value in model_args.values()):
+        raise InputError(
+            f"params.yaml: evaluate.backend is {backend}, a server, and no value of model_args contains {VARIANT}: "
+            "every variant would be scored on the same model. Serve each variant under its name and write for "
+            f"example `model: {VARIANT!r}`."
+        )
+    return {
+        key: value.replace(VARIANT, variant) if isinstance(value, str) else value
+        for key, value in model_args.items()
+    }
+
+
+def _create(backend: str, arguments: Mapping[str, Any], batch_size: int) -> Any:
+    import lm_eval.models
+    from lm_eval.api.registry import get_model
+
+    known = lm_eval.models.MODEL_MAPPING
+    if backend not in known:
+        raise InputError(
+            f"params.yaml: evaluate.backend is {backend!r}, which lm-eval does not have."
+            f"{nearest(backend, known)}"
+        )
+    try:
+        return get_model(backend).create_from_arg_obj(dict(arguments), {"batch_size": batch_size})
+    except (ImportError, TypeError) as error:  # a package is missing, or model_args has a wrong key
+        raise InputError(
+            f"params.yaml: lm-eval cannot make the backend {backend} with evaluate.model_args: {error}"
+        ) from error

@@ -1,0 +1,64 @@
+"""The arguments of a method for one tensor, from the levels of a recipe."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.merge.methods.sums import VANISHING
+from pipeline.recipe.methods import ParameterSpec
+from pipeline.recipe.operands import Operands, levels_of
+from pipeline.recipe.parameters import value_through
+from pipeline.recipe.types import Recipe, Slice, SliceSource
+
+
+def method_settings(
+    recipe: Recipe,
+    part: Slice,
+    operands: Operands,
+    tensor: str,
+    position: float | None,
+    faults: list[str],
+) -> dict[str, Any]:
+    """Every argument of the method by name; a tuple over the models where a parameter is per model.
+
+    Where a parameter has no value for this tensor, or weights cannot be normalized, a fault.
+    """
+    settings: dict[str, Any] = {}
+
+    def value(spec: ParameterSpec, source: SliceSource | None) -> float | bool:
+        levels = levels_of(recipe, part, source)
+        found = value_through(levels, spec.name, tensor, position)
+        found = spec.default if found is None else found
+        if found is None:
+            faults.append(_no_value(recipe, spec, source, tensor))
+        return bool(found) if spec.flag else float(found or 0.0)
+
+    for spec in recipe.method.parameters.values():
+        settings[spec.argument] = (
+            tuple(value(spec, source) for source in operands.models)
+            if spec.per_model
+            else value(spec, None)
+        )
+    faults.extend(_zero_sum(recipe, settings, tensor))
+    return settings
+
+
+def _no_value(recipe: Recipe, spec: ParameterSpec, source: SliceSource | None, tensor: str) -> str:
+    of = f" of {source.model}" if source else ""
+    return (
+        f"{recipe.where}: no filter of {spec.name}{of} matches {tensor}. "
+        f"Add a last entry without a filter, for example `- value: {spec.example.split()[-1]}`."
+    )
+
+
+def _zero_sum(recipe: Recipe, settings: dict[str, Any], tensor: str) -> list[str]:
+    """A weighted mean of tensors needs weights with a sum; deltas fall back to a divisor of 1."""
+    weights = settings.get("weight", ())
+    if recipe.merge_method != "linear" or not settings["normalize"]:
+        return []
+    if abs(sum(weights)) > VANISHING * sum(map(abs, weights)):
+        return []
+    return [
+        f"{recipe.where}: the weights for {tensor} are {list(weights)}; their sum is 0, and a mean "
+        "divides by it. Change a weight, or set normalize: false."
+    ]

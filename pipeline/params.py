@@ -1,0 +1,220 @@
+"""params.yaml, parsed once into frozen types. It is the one file that a user edits for a release.
+
+Paths in it are relative to the workspace: the folder that holds params.yaml and dvc.yaml.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import InputError
+from pipeline.strict import Fields, load_yaml, mapping, nearest, one_of, text, whole
+
+SPLITS = ("train", "tune", "test")
+# Folders and files under build/ that are not a candidate's.
+RESERVED = frozenset({"base", "plain", "evals", "merged", "quantized"})
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Skill:
+    """One skill: the lm-eval task that scores it and the metrics to keep; its golden sets are by split."""
+
+    name: str
+    task: str  # a YAML file of the workspace, or the name of a task that lm-eval ships
+    metrics: tuple[str, ...]
+    golden: Path | None  # folder of golden sets; None for a task of lm-eval's own
+
+    def split(self, name: str) -> Path | None:
+        """The golden set of one of SPLITS as a JSONL path; None where the task has its own data."""
+        return self.golden / name / f"{self.name}.jsonl" if self.golden else None
+
+
+@dataclass(frozen=True)
+class EvaluateParams:
+    """How variants are evaluated: the lm-eval backend, decoding, and the skills."""
+
+    backend: str
+    model_args: Mapping[str, Any]
+    batch_size: int
+    max_new_tokens: int
+    jobs: int  # variants evaluated at the same time
+    system: str
+    golden: Path | None
+    limit: int | None  # first N samples of each set: for trials, never for a release
+    skills: Mapping[str, Skill]
+
+
+@dataclass(frozen=True)
+class QuantizeParams:
+    """The scheme of the artifact that ships, and its calibration."""
+
+    scheme: str
+    algorithm: str
+    group_size: int | str
+    calibration_samples: int
+
+
+@dataclass(frozen=True)
+class Params:
+    """The whole of params.yaml. `policy` stays a mapping: gates.Policy.parse owns its grammar."""
+
+    name: str
+    base: str
+    experts: Mapping[str, str]
+    domains: Mapping[str, str]
+    candidates: Mapping[str, Path]
+    release: str
+    seed: int
+    watch: Path
+    evaluate: EvaluateParams
+    quantize: QuantizeParams
+    policy: Mapping[str, Any]
+    registry_uri: str
+
+    def recipe(self, candidate: str) -> Path:
+        """The recipe file of a candidate. Raises InputError naming the nearest one."""
+        if candidate not in self.candidates:
+            raise InputError(
+                f"params.yaml: candidates has no {candidate!r}."
+                f"{nearest(candidate, self.candidates)} Add a line `{candidate}: RECIPE.yaml` to it."
+            )
+        return self.candidates[candidate]
+
+
+def load_params(path: Path = Path("params.yaml")) -> Params:
+    """Read and check params.yaml. Raises InputError that lists every fault."""
+    faults: list[str] = []
+    top = Fields(load_yaml(path), path.name, faults)
+    experts = top.get("experts", _experts, "a mapping of names to references", {}) or {}
+    params = Params(
+        name=top.get("name", _name, "a name of letters, digits, - and _"),
+        base=top.get("base", text, "a reference to the base model"),
+        experts={name: reference for name, (reference, _) in experts.items()},
+        domains={name: domain for name, (_, domain) in experts.items()},
+        candidates=top.get("candidates", _recipes, "a mapping of names to recipe files") or {},
+        release=top.get("release", _name, "the name of a candidate"),
+        seed=top.get("seed", whole(0), "a whole number, 0 or more", 0),
+        watch=top.get("watch", _inside, "a folder of the workspace", Path("models")),
+        evaluate=_evaluate(
+            top.get("evaluate", mapping, "a mapping"), f"{path.name}: evaluate", faults
+        ),
+        quantize=_quantize(
+            top.get("quantize", mapping, "a mapping", {}), f"{path.name}: quantize", faults
+        ),
+        policy=top.get("policy", mapping, "a mapping; see docs/policy.md") or {},
+        registry_uri=_registry(top.get("registry", mapping, "a mapping", {}), path.name, faults),
+    )
+    top.done()
+    if params.release and params.candidates and params.release not in params.candidates:
+        faults.append(
+            f"{path.name}.release is {params.release!r}; it must name one of candidates."
+            f"{nearest(params.release, params.candidates)}"
+        )
+    if faults:
+        raise InputError.of(faults)
+    return params
+
+
+def _evaluate(value: Any, where: str, faults: list[str]) -> EvaluateParams:
+    fields = Fields(value or {}, where, faults)
+    golden = fields.get("golden", _inside, "a folder of the workspace", None)
+    skills = fields.get("skills", _named, "a mapping of skill names to task and metrics") or {}
+    params = EvaluateParams(
+        backend=fields.get("backend", text, "the name of an lm-eval backend: hf, vllm, ...", "hf"),
+        model_args=fields.get("model_args", mapping, "a mapping of lm-eval model arguments", {}),
+        batch_size=fields.get("batch_size", whole(1), "a whole number, 1 or more", 64),
+        max_new_tokens=fields.get("max_new_tokens", whole(1), "a whole number, 1 or more", 256),
+        jobs=fields.get("jobs", whole(1, 64), "a whole number from 1 to 64", 1),
+        system=fields.get("system", str, "the system prompt of every question", ""),
+        golden=golden,
+        limit=fields.get("limit", whole(1), "a whole number, 1 or more", None),
+        skills={
+            name: _skill(name, spec, golden, f"{where}.skills.{name}", faults)
+            for name, spec in skills.items()
+        },
+    )
+    fields.done()
+    return params
+
+
+def _skill(name: str, value: Any, golden: Path | None, where: str, faults: list[str]) -> Skill:
+    fields = Fields(value, where, faults)
+    task = fields.get("task", text, "a task file (evals/...yaml) or the name of an lm-eval task")
+    metrics = fields.get("metrics", _words, "a list of metric names")
+    fields.done()
+    ours = bool(task) and task.endswith((".yaml", ".yml"))
+    if ours and golden is None:
+        faults.append(
+            f"{where}.task is a file, so evaluate.golden must name the folder of golden sets "
+            f"(GOLDEN/test/{name}.jsonl)."
+        )
+    return Skill(name, task, metrics or (), golden if ours else None)
+
+
+def _quantize(value: Any, where: str, faults: list[str]) -> QuantizeParams:
+    schemes = ("W4A16", "W4A16_ASYM", "W8A8", "FP8_DYNAMIC")
+    fields = Fields(value or {}, where, faults)
+    params = QuantizeParams(
+        scheme=fields.get("scheme", one_of(*schemes), f"one of {', '.join(schemes)}", "W4A16"),
+        algorithm=fields.get("algorithm", one_of("gptq", "awq", "rtn"), "gptq, awq or rtn", "gptq"),
+        group_size=fields.get("group_size", _group, "auto or a whole number, 1 or more", "auto"),
+        calibration_samples=fields.get(
+            "calibration_samples", whole(1), "a whole number, 1 or more", 128
+        ),
+    )
+    fields.done()
+    return params
+
+
+def _registry(value: Any, file: str, faults: list[str]) -> str:
+    fields = Fields(value or {}, f"{file}: registry", faults)
+    uri = fields.get("uri", text, "an MLflow tracking URI", "sqlite:///mlflow.db")
+    fields.done()
+    return str(uri)
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise ValueError
+    return value
+
+
+def _named(value: Any) -> dict[str, Any]:
+    named = mapping(value)
+    if not named or not all(_NAME.fullmatch(name) for name in named) or RESERVED & set(named):
+        raise ValueError
+    return named
+
+
+def _recipes(value: Any) -> dict[str, Path]:
+    return {name: _inside(path) for name, path in _named(value).items()}
+
+
+def _experts(value: Any) -> dict[str, tuple[str, str]]:
+    """Name -> (reference, domain); the value is a reference, or `{source: REFERENCE, domain: TEXT}`."""
+    named = {n: v if isinstance(v, Mapping) else {"source": v} for n, v in _named(value).items()}
+    if any(set(v) - {"source", "domain"} for v in named.values()):
+        raise ValueError
+    return {name: (text(v["source"]), str(v.get("domain", ""))) for name, v in named.items()}
+
+
+def _inside(value: Any) -> Path:
+    path = Path(text(value))
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError
+    return path
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value:
+        raise ValueError
+    return tuple(text(word) for word in value)
+
+
+def _group(value: Any) -> int | str:
+    return "auto" if value == "auto" else whole(1)(value)

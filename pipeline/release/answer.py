@@ -1,0 +1,73 @@
+"""The answers of an unmerged set: the base with one adapter after another, or a full fine-tune."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.evaluate.chat import token_ids
+from pipeline.evaluate.runtime import device, quiet, repeatable
+
+
+def answers(
+    base: Path,
+    experts: Mapping[str, Path],
+    kinds: Mapping[str, str],
+    *,
+    system: str,
+    prompts: Mapping[str, str],
+    max_new_tokens: int,
+) -> dict[str, str]:
+    """Each expert's greedy answer to its prompt; an expert without a prompt is loaded all the same.
+
+    `kinds` says of each expert whether its folder is an `adapter` over `base` or a `model`. The
+    base is loaded once and its weights stay as they are.
+    """
+    from transformers import AutoTokenizer
+
+    found: dict[str, str] = {}
+    with quiet(), repeatable(seed=0):
+        adapted: Any = None
+        for name, folder in experts.items():
+            if kinds[name] == "model":
+                model, tokenizer = _load(folder), AutoTokenizer.from_pretrained(folder)
+            else:
+                model = adapted = _adapt(adapted or _load(base), folder, name)
+                tokenizer = AutoTokenizer.from_pretrained(base)
+            if name in prompts:
+                ids = token_ids(tokenizer, system, prompts[name])
+                found[name] = _continue(model, tokenizer, ids, max_new_tokens)
+    return found
+
+
+def _load(folder: Path) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True)
+    return model.to(device()).eval()
+
+
+def _adapt(model: Any, folder: Path, name: str) -> Any:
+    """`model`, bare or with adapters already, with the adapter in `folder` active and no other."""
+    from peft import PeftModel
+
+    if not isinstance(model, PeftModel):
+        return PeftModel.from_pretrained(model, folder, adapter_name=name).eval()
+    model.load_adapter(folder, adapter_name=name)
+    model.set_adapter(name)
+    return model.eval()
+
+
+def _continue(model: Any, tokenizer: Any, ids: list[int], max_new_tokens: int) -> str:
+    import torch
+
+    prompt = torch.tensor([ids], device=model.device)
+    with torch.inference_mode():
+        answer = model.generate(
+            input_ids=prompt,
+            attention_mask=torch.ones_like(prompt),
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+        )
+    return str(tokenizer.decode(answer[0, len(ids) :], skip_special_tokens=True)).strip()

@@ -1,0 +1,149 @@
+"""The record of one release, release.json: what went in, the verdict, what came out, the way back.
+
+`identity` holds all that decides the release and nothing that is measured in time; its digest is
+the release digest, which the registry knows a release by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from pipeline.errors import CorruptArtifactError
+from pipeline.evaluate.table import Table
+from pipeline.facts import digest_of
+from pipeline.recipe import Recipe
+
+SCHEMA = 1
+
+# pin["adapter"] and pin["model"] of pipeline.sources.pin, by the kind of expert.
+_ADAPTER, _MODEL = "adapter", "model"
+
+
+def unmerged_set(
+    base: str, experts: Mapping[str, str], pins: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The base and the experts, unmerged, as JSON values: the rollback target of their merges.
+
+    `base` and the values of `experts` are references, and keys of `pins`. `digest` is the SHA-256
+    of the canonical JSON of the rest: references, hub revisions and artifact digests. An expert's
+    kind is `adapter` (over the base) or `model` (a full fine-tune).
+    """
+    members = {
+        "base": {"reference": base, **_pinned(pins[base], _MODEL)},
+        "experts": {
+            name: {"reference": reference, **_pinned(pins[reference], _kind(pins[reference]))}
+            for name, reference in experts.items()
+        },
+    }
+    return {**members, "digest": digest_of(members)}
+
+
+def build_record(
+    *,
+    name: str,
+    candidate: str,
+    recipe: Recipe,
+    base: str,
+    experts: Mapping[str, str],
+    pins: Mapping[str, Mapping[str, Any]],
+    merged_digest: str,
+    quantized_files: Mapping[str, str] | None,
+    golden: Mapping[str, str],
+    samples: Mapping[str, str],
+    verdict: Mapping[str, Any],
+    comparison: Table,
+    seed: int,
+    versions: Mapping[str, str],
+    domains: Mapping[str, str] | None = None,
+    quantization: Mapping[str, Any] | None = None,
+    latency: Mapping[str, Any] | None = None,
+    refused: Mapping[str, Mapping[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """The record as JSON values.
+
+    `pins`: the pin of every reference of the recipe, of `base` and of `experts`. `quantized_files`:
+    the artifact that ships, as `folder_digests` gives it (path: SHA-256), None where the merge was
+    not quantized. `golden`: SHA-256 of each skill's golden set. `samples`: SHA-256 of each
+    variant's per-sample scores. `verdict` and `refused` (by candidate): verdicts as JSON.
+    `versions`: of the code and of the libraries that results depend on. Outside the identity:
+    `latency` (measured), `domains`, `quantization` and `refused` (told, not judged).
+    """
+    identity = {
+        "recipe": {"digest": recipe.digest, "text": recipe.text},
+        "sources": dict(pins),
+        "merged": merged_digest,
+        "quantized": None if quantized_files is None else digest_of(dict(quantized_files)),
+        "golden": dict(golden),
+        "policy": verdict["policy_digest"],
+        "samples": dict(samples),
+        "outcome": verdict["outcome"],
+        "seed": seed,
+        "versions": dict(versions),
+    }
+    return {
+        "schema": SCHEMA,
+        "name": name,
+        "candidate": candidate,
+        "release_digest": digest_of(identity),
+        "identity": identity,
+        "method": _method(recipe),
+        "verdict": dict(verdict),
+        "comparison": asdict(comparison),
+        "quantized_files": None if quantized_files is None else dict(quantized_files),
+        "quantization": dict(quantization or {}),
+        "latency": dict(latency) if latency else None,
+        "domains": dict(domains or {}),
+        "rollback": unmerged_set(base, experts, pins),
+        "refused": {other: dict(said) for other, said in (refused or {}).items()},
+    }
+
+
+def check_record(record: Mapping[str, Any], where: str) -> None:
+    """Raise CorruptArtifactError unless the digests in a record fit what they cover."""
+    try:
+        members = {key: record["rollback"][key] for key in ("base", "experts")}
+        files = record["quantized_files"]
+        sound = {
+            "schema": record["schema"] == SCHEMA,
+            "release_digest": record["release_digest"] == digest_of(record["identity"]),
+            "rollback.digest": record["rollback"]["digest"] == digest_of(members),
+            "quantized_files": record["identity"]["quantized"] == (files and digest_of(files)),
+            "verdict.outcome": record["identity"]["outcome"] == record["verdict"]["outcome"],
+        }
+    except (KeyError, TypeError) as error:
+        sound = {f"lacks {error}": False}
+    if wrong := [key for key, right in sound.items() if not right]:
+        raise CorruptArtifactError(
+            f"{where}: changed since it was written ({', '.join(wrong)}). Run `mergegate release` "
+            "again."
+        )
+
+
+def _kind(pin: Mapping[str, Any]) -> str:
+    return _ADAPTER if pin["adapter"] else _MODEL
+
+
+def _pinned(pin: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    return {"kind": kind, "revision": pin[kind]["revision"], "digest": pin[kind]["digest"]}
+
+
+def _method(recipe: Recipe) -> dict[str, str]:
+    """What the merge method does, where it comes from, and why the recipe's author chose it."""
+    return {
+        "name": recipe.merge_method,
+        "summary": recipe.method.summary,
+        "citation": recipe.method.citation,
+        "rationale": _leading_comment(recipe.text),
+    }
+
+
+def _leading_comment(text: str) -> str:
+    """The comment at the head of a recipe, without its marks; "" where there is none."""
+    lines = []
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.lstrip("#").strip())
+    return "\n".join(lines).strip()

@@ -1,0 +1,158 @@
+"""The MLflow store behind a URI: reaching it, and finding or creating what a release keeps there.
+
+Every step looks for what an earlier, interrupted run left before it makes something, by the tag
+`RELEASE_DIGEST`; so a release that is killed between two steps and started again ends with one
+version.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import EnvironmentFault, InputError
+
+RELEASE_DIGEST = "mergegate.release_digest"
+
+# What MLflow accepts as a tag's value, in characters: of a model version, and of a run.
+VERSION_TAG_LIMIT, RUN_TAG_LIMIT = 100_000, 8_000
+
+_SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # MLflow's own 7 keep a command with a wrong address busy for four minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+}
+_USERS_FAULT = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"}
+
+
+@contextmanager
+def connect(uri: str, *, existing: bool = False) -> Iterator[Any]:
+    """An `MlflowClient` of the store at `uri`, whose failures are ours.
+
+    `existing`: do not make the SQLite file that MLflow would make. Inside, the process-wide
+    tracking URI is `uri` too: the SQLite store looks up the source of a model version there,
+    whatever client asks. Raises InputError for what MLflow calls invalid or unknown,
+    EnvironmentFault for all else.
+    """
+    if existing and (file := _sqlite_file(uri)) and not file.is_file():
+        raise EnvironmentFault(
+            f"{uri}: no registry here ({file} does not exist). The first `mergegate release` makes "
+            "it; for another one, name it in registry.uri of params.yaml or with --uri."
+        )
+    for key, value in _SETTINGS.items():
+        os.environ.setdefault(key, value)
+    import mlflow
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # they report every step of their own
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    try:
+        mlflow.set_tracking_uri(uri)
+        yield mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+    except MlflowException as error:
+        raise _ours(uri, error) from error
+    except SQLAlchemyError as error:
+        raise _fault(uri, str(error).splitlines()[0]) from error
+    finally:
+        mlflow.set_tracking_uri(before)
+
+
+def find_version(client: Any, name: str, digest: str) -> Any | None:
+    """The version of model `name` with this release digest; None where there is none."""
+    found = client.search_model_versions(
+        f"name = '{name}' and tags.`{RELEASE_DIGEST}` = '{digest}'"
+    )
+    return min(found, key=lambda version: int(version.version), default=None)
+
+
+def ensure_version(
+    client: Any,
+    name: str,
+    digest: str,
+    kind: str,
+    tags: Mapping[str, str],
+    upload: Callable[[str], None],
+) -> Any:
+    """The version of model `name` with this release digest, made with its tags if there is none.
+
+    `upload` is given the id of a logged model and puts its artifacts there; it may run again over
+    what an interrupted run left.
+    """
+    if found := find_version(client, name, digest):
+        return found
+    model_id = _ensure_logged_model(client, name, digest, kind, upload)
+    _ensure_registered_model(client, name)
+    return client.create_model_version(
+        name,
+        f"models:/{model_id}",
+        model_id=model_id,
+        tags={
+            **{key: fitting(value, VERSION_TAG_LIMIT) for key, value in tags.items()},
+            RELEASE_DIGEST: digest,
+            "mergegate.kind": kind,
+            "mergegate.model_id": model_id,  # the version's own field for it stays empty
+        },
+    )
+
+
+def ensure_experiment(client: Any, name: str) -> str:
+    """The id of the experiment that holds the logged models and the refusals of model `name`."""
+    found = client.get_experiment_by_name(name)
+    return str(found.experiment_id if found else client.create_experiment(name))
+
+
+def fitting(text: str, limit: int) -> str:
+    """`text`, cut to what a tag holds; the whole is among the artifacts."""
+    note = "\n[cut: the whole is in the release's artifacts]"
+    return text if len(text) <= limit else text[: limit - len(note)] + note
+
+
+def _ensure_logged_model(
+    client: Any, name: str, digest: str, kind: str, upload: Callable[[str], None]
+) -> str:
+    """The id of a READY logged model with the artifacts; an interrupted one is filled again."""
+    experiment = ensure_experiment(client, name)
+    found = client.search_logged_models([experiment], f"tags.`{RELEASE_DIGEST}` = '{digest}'")
+    model = min(found, key=lambda m: (str(m.status) != "READY", m.creation_timestamp), default=None)
+    if model is None:
+        model = client.create_logged_model(experiment, kind, tags={RELEASE_DIGEST: digest})
+    if str(model.status) != "READY":
+        upload(model.model_id)
+        client.finalize_logged_model(model.model_id, "READY")
+    return str(model.model_id)
+
+
+def _ensure_registered_model(client: Any, name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _sqlite_file(uri: str) -> Path | None:
+    prefix = "sqlite:///"
+    return Path(uri.removeprefix(prefix)) if uri.startswith(prefix) else None
+
+
+def _ours(uri: str, error: Any) -> InputError | EnvironmentFault:
+    if error.error_code in _USERS_FAULT:
+        return InputError(f"{uri}: MLflow refused: {error.message.strip()}")
+    return _fault(uri, error.message.splitlines()[0])
+
+
+def _fault(uri: str, message: str) -> EnvironmentFault:
+    return EnvironmentFault(
+        f"{uri}: the registry failed: {message}. Check registry.uri in params.yaml and that the "
+        "server answers, then run the command again: it goes on where it was."
+    )

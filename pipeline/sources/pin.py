@@ -1,0 +1,71 @@
+"""A source as a record: what was read, from where, and the digests of all of it.
+
+Nothing in it depends on the machine.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pipeline.facts import digest_of
+from pipeline.sources.hashes import folder_digests, weights_digest
+from pipeline.sources.identity import (
+    architecture_hash,
+    chat_template_hash,
+    licence,
+    tokenizer_hash,
+)
+from pipeline.sources.source import Source
+
+
+def pin(source: Source, cache: Path | None = None) -> dict[str, Any]:
+    """The record of `source`, as JSON values.
+
+    `model.digest` and `adapter.digest` are artifact digests of their folders; `digest` covers both,
+    and so every byte of every file of the source. `cache` is that of `hashes.file_digests`.
+    """
+    model, adapter = _model(source, cache), _adapter(source, cache)
+    return {
+        "reference": str(source.reference),
+        "kind": source.kind,
+        "model": model,
+        "adapter": adapter,
+        "digest": digest_of(
+            {"model": model["digest"], "adapter": adapter["digest"] if adapter else None}
+        ),
+    }
+
+
+def _model(source: Source, cache: Path | None) -> dict[str, Any]:
+    model = source.model
+    files = folder_digests(model.folder, cache)
+    return {
+        "revision": source.model_revision,
+        "files": files,
+        "digest": digest_of(files),
+        "weights_digest": weights_digest(model.folder, cache),
+        "architecture_hash": architecture_hash(model),
+        "tokenizer_hash": tokenizer_hash(model.folder),
+        "chat_template_hash": chat_template_hash(model.folder),
+        "licence": licence(model.folder),
+        "tensors": len(model.tensors),
+        "parameters": model.parameters,
+    }
+
+
+def _adapter(source: Source, cache: Path | None) -> dict[str, Any] | None:
+    adapter = source.adapter
+    if adapter is None:
+        return None
+    files = folder_digests(adapter.folder, cache)
+    return {
+        "revision": source.adapter_revision,
+        "files": files,
+        "digest": digest_of(files),
+        "licence": licence(adapter.folder),
+        "r": adapter.r,
+        "alpha": adapter.lora_alpha,
+        "base_model": adapter.base_model_name_or_path,
+        "base_digest": adapter.base_model_digest,
+    }

@@ -1,0 +1,85 @@
+"""Models of an MLflow registry: a version's artifacts, copied once into a cache."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+
+from pipeline.errors import EnvironmentFault, InputError
+from pipeline.facts import digest_of
+
+SCHEME = "models:/"
+_LOGGED_MODEL = re.compile(r"models:/(m-[0-9a-f]+)")
+# Where a version keeps the model, beside whatever else was logged with it.
+_PLACES = ("", "model", "components/model")
+
+
+def fetch(uri: str, cache: Path, registry: str | None = None) -> tuple[Path, str]:
+    """The folder of the model `uri`, and its version (an alias is resolved to its version).
+
+    `registry` is an MLflow tracking URI; None stands for what MLflow is configured with. Raises
+    InputError for an unknown model, EnvironmentFault where the registry cannot be reached.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        pinned, version = _pinned(uri, registry)
+        return _place(uri, _copy(pinned, cache, registry)), version
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise InputError(
+                f"{uri}: the registry has no such model, version or alias. `mergegate status NAME` "
+                "lists what it has."
+            ) from error
+        raise EnvironmentFault(f"{uri}: the registry failed: {error.message}") from error
+    except OSError as error:
+        raise EnvironmentFault(f"{uri}: could not be copied from the registry: {error}") from error
+
+
+def _pinned(uri: str, registry: str | None) -> tuple[str, str]:
+    """`uri` with an alias replaced by its version, and the version."""
+    from mlflow import MlflowClient
+
+    if logged := _LOGGED_MODEL.fullmatch(uri):
+        return uri, logged[1]
+    name, _, alias = uri.removeprefix(SCHEME).partition("@")
+    client = MlflowClient(tracking_uri=registry, registry_uri=registry)
+    if alias:
+        version = str(client.get_model_version_by_alias(name, alias).version)
+    else:
+        name, _, version = name.partition("/")
+        client.get_model_version(name, version)
+    return f"{SCHEME}{name}/{version}", version
+
+
+def _copy(uri: str, cache: Path, registry: str | None) -> Path:
+    """The version's artifacts in the cache; they appear there only when whole."""
+    from mlflow.artifacts import download_artifacts
+    from mlflow.tracking import get_tracking_uri
+
+    folder = cache / digest_of([registry or get_tracking_uri(), uri])[:20]
+    if not folder.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".part-", dir=cache) as part:
+            target = Path(part, "artifacts")
+            target.mkdir()
+            download_artifacts(
+                artifact_uri=uri, dst_path=str(target), tracking_uri=registry, registry_uri=registry
+            )
+            try:
+                target.rename(folder)
+            except OSError:
+                if not folder.exists():  # else another process was quicker
+                    raise
+    return folder
+
+
+def _place(uri: str, folder: Path) -> Path:
+    for place in _PLACES:
+        if any((folder / place / name).exists() for name in ("config.json", "adapter_config.json")):
+            return folder / place
+    raise InputError(
+        f"{uri}: its artifacts hold neither a model nor an adapter (config.json or "
+        "adapter_config.json). Name a version that was registered with its checkpoint."
+    )

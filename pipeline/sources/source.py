@@ -1,0 +1,71 @@
+"""From a reference to opened folders: local, from the hub at a commit, or from a registry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pipeline.errors import InputError
+from pipeline.sources import hub, registry
+from pipeline.sources.adapter import Adapter
+from pipeline.sources.checkpoint import Checkpoint
+from pipeline.sources.reference import Reference, is_registry_uri
+
+Kind = Literal["local", "hub", "registry"]
+CACHE = Path(".mergegate/models")
+
+
+@dataclass(frozen=True)
+class Source:
+    """An opened reference. A revision is a hub commit or a registry version, None for a folder."""
+
+    reference: Reference
+    model: Checkpoint
+    adapter: Adapter | None
+    model_revision: str | None
+    adapter_revision: str | None
+
+    @property
+    def kind(self) -> Kind:
+        """Where the model came from."""
+        if is_registry_uri(self.reference.model):
+            return "registry"
+        return "hub" if self.model_revision else "local"
+
+
+def open_source(
+    reference: Reference, cache: Path | None = None, *, tracking_uri: str | None = None
+) -> Source:
+    """Fetch what `reference` names, and open it.
+
+    `cache` holds what comes from a registry (default `.mergegate/models`); the hub keeps its own.
+    `tracking_uri` names the registry of models:/ references (default: as MLflow is configured).
+    Raises InputError for what does not exist or is refused, CorruptArtifactError for damaged files,
+    EnvironmentFault where hub or registry cannot be reached.
+    """
+    place = (cache or CACHE, tracking_uri)
+    folder, revision = _locate(reference.model, reference.revision, *place)
+    model = Checkpoint.open(folder)
+    if reference.adapter is None:
+        return Source(reference, model, None, revision, None)
+    folder, adapter_revision = _locate(reference.adapter, reference.adapter_revision, *place)
+    return Source(reference, model, Adapter.open(folder), revision, adapter_revision)
+
+
+def _locate(
+    text: str, revision: str | None, cache: Path, tracking_uri: str | None
+) -> tuple[Path, str | None]:
+    """The folder of one side of a reference, fetched where needed, and its pinned revision."""
+    if is_registry_uri(text):
+        return registry.fetch(text, cache, tracking_uri)
+    if Path(text).exists():
+        if revision:
+            raise InputError(
+                f"{text}@{revision}: is a local folder, which has no revisions. Leave @{revision} "
+                "out."
+            )
+        return Path(text), None
+    if not hub.ID.fullmatch(text):
+        raise InputError(f"{text}: no such folder, and not a hub id (owner/name). Check the path.")
+    return hub.fetch(text, revision)

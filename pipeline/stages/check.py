@@ -1,0 +1,31 @@
+"""Stage `check`: pin the sources of a candidate's recipe and find whether they belong together."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from pipeline.compat import run_checks
+from pipeline.errors import InputError
+from pipeline.facts import write_json
+from pipeline.params import load_params
+from pipeline.recipe import load_recipe
+from pipeline.sources import pin
+from pipeline.stages.workspace import BUILD, HASHES, open_reference
+
+
+def run(candidate: str) -> None:
+    """Read the candidate's recipe; write build/CANDIDATE/compat.json. A blocking finding ends the release here."""
+    params = load_params()
+    recipe = load_recipe(params.recipe(candidate))
+    sources = {str(reference): open_reference(str(reference)) for reference in recipe.references()}
+    findings = run_checks(recipe, sources, waivers=params.policy.get("waivers", ()))
+    write_json(
+        BUILD / candidate / "compat.json",
+        {
+            "recipe_digest": recipe.digest,
+            "pins": {text: pin(source, HASHES) for text, source in sources.items()},
+            "findings": [asdict(finding) for finding in findings],
+        },
+    )
+    if faults := [f"{f.message} {f.remedy}".strip() for f in findings if f.blocks]:
+        raise InputError.of(faults)

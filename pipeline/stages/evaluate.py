@@ -1,0 +1,96 @@
+"""Stage `evaluate`: score one variant under every skill with lm-eval."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import InputError
+from pipeline.evaluate import Settings, SkillSpec, evaluate
+from pipeline.facts import read_json, write_json, write_text
+from pipeline.params import Params, load_params
+from pipeline.sources import artifact_digest
+from pipeline.stages.workspace import BUILD, EVALS, HASHES, PLAIN, SOURCES, open_pinned
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What is evaluated: a folder, with an adapter or without, under a name."""
+
+    name: str
+    reference: str  # as params.yaml has it, or the folder below build/
+    model: Path
+    adapter: Path | None
+    digest: str
+    out: Path
+
+
+def run(kind: str, name: str = "") -> None:
+    """`base`, `expert NAME`, `plain`, `merged CANDIDATE` or `quantized CANDIDATE`."""
+    params = load_params()
+    if kind == "quantized" and (reason := _skipped(name)):
+        _write_skipped(BUILD / name / "evals", reason)
+        return
+    variant = _variant(params, kind, name)
+    evaluate(
+        variant.name,
+        str(variant.model),
+        adapter=variant.adapter,
+        model_digest=variant.digest,
+        skills=skill_specs(params),
+        settings=settings(params),
+        out=variant.out,
+        reference=variant.reference,
+    )
+
+
+def skill_specs(params: Params) -> dict[str, SkillSpec]:
+    """The skills of params.yaml, each over its test split."""
+    return {
+        skill.name: SkillSpec(task=skill.task, golden=skill.split("test"), metrics=skill.metrics)
+        for skill in params.evaluate.skills.values()
+    }
+
+
+def settings(params: Params) -> Settings:
+    """The decoding and backend settings of params.yaml."""
+    e = params.evaluate
+    return Settings(
+        backend=e.backend,
+        model_args=e.model_args,
+        batch_size=e.batch_size,
+        max_new_tokens=e.max_new_tokens,
+        system=e.system,
+        seed=params.seed,
+        limit=e.limit,
+    )
+
+
+def _variant(params: Params, kind: str, name: str) -> Variant:
+    if kind in ("base", "expert"):
+        pins = read_json(SOURCES)["pins"]
+        text = params.base if kind == "base" else params.experts[name]
+        source = open_pinned(text, pins)
+        adapter = source.adapter.folder if source.adapter else None
+        return Variant(
+            name or "base", text, source.model.folder, adapter, pins[text]["digest"], EVALS
+        )
+    folder = {"plain": PLAIN / "merged", "merged": BUILD / name / "merged"}.get(
+        kind, BUILD / name / "quantized"
+    )
+    if kind not in ("plain", "merged", "quantized"):
+        raise InputError(f"{kind!r} is not base, expert, plain, merged or quantized.")
+    out = EVALS if kind == "plain" else BUILD / name / "evals"
+    digest = artifact_digest(folder, HASHES)
+    return Variant(kind, folder.as_posix(), folder, None, digest, out)
+
+
+def _skipped(candidate: str) -> str:
+    return str(read_json(BUILD / candidate / "quantize.json").get("skipped", ""))
+
+
+def _write_skipped(out: Path, reason: str) -> None:
+    """DVC wants every output of a stage; these say that there is nothing to judge, and why."""
+    write_json(out / "quantized.json", {"skipped": reason})
+    for part in ("samples", "answers"):
+        write_text(out / f"quantized.{part}.jsonl", "")

@@ -1,0 +1,84 @@
+"""Where each stage's files lie, and the reading of those that several stages share."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import CorruptArtifactError
+from pipeline.facts import read_json
+from pipeline.params import Params
+from pipeline.sources import Reference, Source, open_source, pin
+
+BUILD = Path("build")
+SOURCES = BUILD / "sources.json"
+ENVIRONMENT = BUILD / "environment.json"
+GOLDEN = BUILD / "golden.json"
+PLAIN = BUILD / "plain"
+EVALS = BUILD / "evals"
+HASHES = Path(".mergegate/hashes.json")
+CACHE = Path(".mergegate/models")
+
+# What can change a score or a byte. Other packages are in constraints.txt.
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "peft",
+    "lm-eval",
+    "llmcompressor",
+    "compressed-tensors",
+    "great-expectations",
+    "numpy",
+    "scipy",
+)
+
+
+def environment() -> dict[str, str]:
+    """Versions of all that results depend on; `code` is the SHA-256 of mergegate's own modules."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for package in ("mergegate", *_PACKAGES):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return {**found, "code": _code_digest()}
+
+
+def _code_digest() -> str:
+    """SHA-256 over the source files of `pipeline` and `gates`, so that a changed method runs its stages again."""
+    import gates
+
+    total = hashlib.sha256()
+    for package in (Path(__file__).parents[1], Path(gates.__file__).parent):
+        for file in sorted(package.rglob("*.py")):
+            total.update(file.relative_to(package.parent).as_posix().encode() + b"\0")
+            total.update(hashlib.sha256(file.read_bytes()).digest())
+    return total.hexdigest()
+
+
+def open_reference(text: str) -> Source:
+    """The source behind a reference, with hub and registry downloads kept in the workspace's cache."""
+    return open_source(Reference.parse(text), CACHE)
+
+
+def open_pinned(text: str, pins: Mapping[str, Any]) -> Source:
+    """The source, refused where its bytes are no longer those that were pinned."""
+    source = open_reference(text)
+    if pin(source, HASHES)["digest"] != pins[text]["digest"]:
+        raise CorruptArtifactError(
+            f"{text}: its files have changed since they were pinned in {SOURCES}. "
+            "Run `mergegate release` again, so that the change is checked first."
+        )
+    return source
+
+
+def all_pins(params: Params, candidate: str) -> dict[str, Any]:
+    """The pins of base, experts and the candidate's recipe, by reference."""
+    compat = read_json(BUILD / candidate / "compat.json")
+    return {**read_json(SOURCES)["pins"], **compat["pins"]}

@@ -1,0 +1,109 @@
+"""Strict reading of a mapping from YAML: unknown keys are faults that name the nearest valid one.
+
+A `Fields` collects every fault instead of stopping at the first, so that a user mends a file once.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import yaml
+
+from pipeline.errors import InputError
+
+_MISSING = object()
+
+
+def nearest(word: str, choices: Collection[str]) -> str:
+    """The hint « Did you mean X?» for a mistyped `word`, or the list of `choices`."""
+    close = difflib.get_close_matches(word, sorted(choices), n=1)
+    return f" Did you mean {close[0]}?" if close else f" Valid: {', '.join(sorted(choices))}."
+
+
+class Fields:
+    """One mapping of a YAML file, read key by key; `where` names it in messages («params.yaml: policy»)."""
+
+    def __init__(self, value: Any, where: str, faults: list[str]) -> None:
+        self.where, self.faults, self.seen = where, faults, set[str]()
+        self.value: Mapping[str, Any] = value if isinstance(value, Mapping) else {}
+        if not isinstance(value, Mapping):
+            faults.append(f"{where} is {_kind(value)}; it must be a mapping of keys to values.")
+
+    def get(self, key: str, parse: Callable[[Any], Any], must: str, default: Any = _MISSING) -> Any:
+        """`parse(value of key)`; a fault quoting `must` where it raises, or where a required key is missing."""
+        self.seen.add(key)
+        if key not in self.value:
+            if default is _MISSING:
+                self.faults.append(f"{self.where}.{key} is missing; it must be {must}.")
+                return None
+            return default
+        try:
+            return parse(self.value[key])
+        except (TypeError, ValueError, KeyError):
+            shown = repr(self.value[key])
+            shown = shown if len(shown) <= 60 else shown[:57] + "..."
+            self.faults.append(f"{self.where}.{key} is {shown}; it must be {must}.")
+            return None
+
+    def done(self) -> None:
+        """Report every key that nothing asked for."""
+        self.faults.extend(
+            f"{self.where}.{key} is not a key of {self.where}.{nearest(str(key), self.seen)}"
+            for key in sorted(map(str, set(self.value) - self.seen))
+        )
+
+
+def text(value: Any) -> str:
+    """A non-empty string, as it is."""
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError
+    return value
+
+
+def whole(low: int, high: int | None = None) -> Callable[[Any], int]:
+    """A parser of whole numbers from `low` to `high`, both included."""
+
+    def parse(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError
+        if value < low or (high is not None and value > high):
+            raise ValueError
+        return value
+
+    return parse
+
+
+def one_of(*choices: str) -> Callable[[Any], str]:
+    """A parser of one of the strings `choices`."""
+
+    def parse(value: Any) -> str:
+        if value not in choices:
+            raise ValueError
+        return str(value)
+
+    return parse
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """A mapping with string keys, as a dict in its own order."""
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise ValueError
+    return dict(value)
+
+
+def load_yaml(path: Any) -> Any:
+    """The content of a YAML file of plain values. Raises InputError; never builds objects."""
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file. Give the path of a YAML file.") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a folder; a YAML file is needed.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _kind(value: Any) -> str:
+    return "empty" if value is None else f"a {type(value).__name__}"

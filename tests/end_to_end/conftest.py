@@ -1,0 +1,79 @@
+"""One Harbor family and one Prefect server for all end-to-end tests."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+from harness import clone, command, dvc, new_workspace
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """One temporary folder for all workers of a test run."""
+    base = tmp_path_factory.getbasetemp()
+    return base if worker_id == "master" else base.parent
+
+
+@pytest.fixture(scope="session")
+def harbor(shared: Path) -> Path:
+    """A workspace with the Harbor family built in it, once for all workers. Treat as read-only."""
+    folder = shared / "harbor"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            partial = new_workspace(shared / "harbor.part")
+            dvc("repro", "examples/harbor/dvc.yaml", cwd=partial)
+            partial.rename(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment that leads to a Prefect server on loopback, stopped at the end."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    prefect = [sys.executable, "-m", "prefect", "server", "start"]
+    process = subprocess.Popen(
+        [*prefect, "--host", "127.0.0.1", "--port", port],
+        env={**os.environ, "PREFECT_HOME": str(tmp_path_factory.mktemp("prefect"))},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        url = f"http://127.0.0.1:{port}/api"
+        _wait_for(f"{url}/health")
+        yield {"PREFECT_API_URL": url}
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def released(harbor: Path, shared: Path, server: dict[str, str]) -> dict[str, Any]:
+    """Both candidates of the demonstration, released in one workspace with a Prefect server."""
+    folder = clone(harbor, shared / "released")
+    ended = {
+        name: command("--quiet", "release", name, "--json", cwd=folder, env=server)
+        for name in ("naive", "tuned")
+    }
+    return {"folder": folder, **ended}
+
+
+def _wait_for(url: str) -> None:
+    for _ in range(240):
+        try:
+            urllib.request.urlopen(url, timeout=2)
+            return
+        except OSError:
+            time.sleep(0.5)
+    raise TimeoutError(f"{url}: no answer in two minutes")

@@ -1,0 +1,155 @@
+"""The Harbor story, end to end, over models trained for this run: refused, promoted, vetoed, undone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from harness import change_params, clone, command, dvc, report
+from mlflow import MlflowClient
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("end_to_end")]
+
+
+def client(released: dict[str, Any]) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{released['folder']}/mlflow.db")
+
+
+def test_plain_task_arithmetic_is_rejected_and_the_broken_skill_is_named(
+    released: dict[str, Any],
+) -> None:
+    naive = report(released["naive"])
+    assert released["naive"].returncode == 3, naive
+    assert naive["outcome"] == "reject"
+    assert "points worse, at most" in naive["reasons"][0]
+
+
+def test_weights_of_one_cost_some_skill_20_points_or_more(released: dict[str, Any]) -> None:
+    scores = report(released["naive"])["scores"]
+    experts = [scores[name] for name in ("tone", "json", "policy")]
+    drops = [
+        max(expert[name] for expert in experts) - scores["merged"][name]
+        for name in ("json/exact", "policy/citation", "general/exact")
+    ]
+    assert max(drops) >= 0.20
+
+
+def test_each_expert_scores_90_percent_on_its_own_skill(released: dict[str, Any]) -> None:
+    scores = report(released["naive"])["scores"]
+    assert scores["json"]["json/exact"] >= 0.90
+    assert scores["policy"]["policy/citation"] >= 0.90
+    assert scores["tone"]["tone/rubric"] >= 4.5
+
+
+def test_the_tuned_recipe_is_promoted(released: dict[str, Any]) -> None:
+    tuned = report(released["tuned"])
+    assert released["tuned"].returncode == 0, tuned
+    assert tuned["outcome"] == "promote"
+
+
+def test_the_refused_merge_is_a_run_and_no_version(released: dict[str, Any]) -> None:
+    versions = client(released).search_model_versions("name = 'harbor-support'")
+    assert {version.tags["mergegate.kind"] for version in versions} == {"unmerged", "merge"}
+    assert len(versions) == 2
+    run = client(released).get_run(report(released["naive"])["registered"]["run"])
+    assert run.data.tags["mergegate.outcome"] == "reject"
+
+
+def test_the_champion_carries_its_evidence_and_its_way_back(released: dict[str, Any]) -> None:
+    champion = client(released).get_model_version_by_alias("harbor-support", "champion")
+    target = client(released).get_model_version(
+        "harbor-support", champion.tags["mergegate.rollback_version"]
+    )
+    assert target.tags["mergegate.kind"] == "unmerged"
+    assert champion.tags["mergegate.rollback_digest"] == target.tags["mergegate.release_digest"]
+    for tag in ("recipe", "source_digests", "verdict", "comparison", "method_rationale"):
+        assert champion.tags[f"mergegate.{tag}"]
+
+
+def test_the_champion_loads_in_transformers_and_answers(
+    released: dict[str, Any], tmp_path: Path
+) -> None:
+    import mlflow
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = mlflow.artifacts.download_artifacts(
+        "models:/harbor-support@champion",
+        dst_path=str(tmp_path),
+        tracking_uri=f"sqlite:///{released['folder']}/mlflow.db",
+    )
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    asked = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Hello"}],
+        add_generation_prompt=True,
+        return_tensors="pt",
+        return_dict=True,
+    )
+    answer = model.generate(**asked, max_new_tokens=8)
+    assert answer.shape[1] > asked["input_ids"].shape[1]
+
+
+def test_dvc_finds_nothing_to_do_after_a_release(released: dict[str, Any]) -> None:
+    assert json.loads(dvc("status", "--json", cwd=released["folder"])) == {}
+
+
+def test_dvc_shows_the_figures_of_every_candidate(released: dict[str, Any]) -> None:
+    shown = json.loads(dvc("metrics", "show", "--json", cwd=released["folder"]))
+    promoted = {
+        Path(file).parts[1]: found["data"]["promoted"] for file, found in shown[""]["data"].items()
+    }
+    assert promoted == {"naive": 0, "tuned": 1}
+
+
+def test_releasing_twice_changes_nothing(released: dict[str, Any], server: dict[str, str]) -> None:
+    folder = released["folder"]
+    before = report(command("status", "--json", cwd=folder))
+    again = command("--quiet", "release", "tuned", "--json", cwd=folder, env=server)
+    assert again.returncode == 0, again.stderr
+    assert report(command("status", "--json", cwd=folder)) == before
+
+
+def test_rolling_back_makes_the_unmerged_set_champion_and_twice_is_once(
+    released: dict[str, Any], tmp_path: Path
+) -> None:
+    # Artifact locations are absolute, so the copy reads the originals; only its database changes.
+    folder = clone(released["folder"], tmp_path / "workspace")
+    for _ in range(2):
+        done = command("rollback", "harbor-support", "--why", "a trial", "--json", cwd=folder)
+        assert done.returncode == 0, done.stderr
+    state = report(command("status", "--json", cwd=folder))
+    assert state["champion"]["kind"] == "unmerged"
+    assert [entry["rolled_back"] for entry in state["history"]] == [None, "a trial"]
+
+
+def test_an_adapter_trained_without_refusals_is_vetoed(
+    released: dict[str, Any], tmp_path: Path, server: dict[str, str]
+) -> None:
+    folder = clone(released["folder"], tmp_path / "workspace")
+    candidates = yaml.safe_load((folder / "params.yaml").read_text())["candidates"]
+    change_params(folder, candidates={**candidates, "unsafe": "recipes/harbor-unsafe.yaml"})
+    done = command("--quiet", "judge", "unsafe", "--json", cwd=folder, env=server)
+    (ended,) = report(done)
+    assert done.returncode == 3, ended
+    assert any(reason.startswith("refusal: ") and "worse" in reason for reason in ended["reasons"])
+
+
+@pytest.mark.parametrize(
+    ("recipe", "code"),
+    [("other-base", "lineage"), ("chat-template", "chat-template"), ("added-token", "tokenizer")],
+)
+def test_sources_that_do_not_belong_together_stop_at_the_check(
+    harbor: Path, recipe: str, code: str
+) -> None:
+    path = f"recipes/refused/{recipe}.yaml"
+    done = command("check", path, "--json", cwd=harbor)
+    assert done.returncode == 2, done.stderr
+    blocking = {f["code"] for f in report(done) if f["status"] in ("fail", "cannot_judge")}
+    assert code in blocking
+    merged = command("merge", path, "out", cwd=harbor)
+    assert merged.returncode == 2
+    assert "Traceback" not in merged.stderr
+    assert not (harbor / "out").exists()

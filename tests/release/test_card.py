@@ -1,0 +1,110 @@
+"""The model card: metadata that the hub reads, and what a person must know before serving it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+from release_family import RECIPE, verdict
+
+from pipeline.recipe import parse_recipe
+from pipeline.release import render_card
+
+Record = Callable[..., dict[str, Any]]
+
+
+def test_the_hub_reads_the_metadata(record: Record) -> None:
+    data = ModelCard(render_card(record())).data
+    assert data.base_model == ["models/base", "models/tone", "models/json"]
+    assert data.get("base_model_relation") == "merge"
+    assert data.tags == ["merge", "mergegate"]
+
+
+def test_the_hub_s_evaluation_results_are_those_of_the_artifact_that_ships(record: Record) -> None:
+    results = ModelCard(render_card(record())).data.eval_results
+    found = {(r.dataset_type, r.metric_type): (r.metric_value, r.dataset_revision) for r in results}
+    assert found == {("json", "exact"): (0.95, "d" * 64), ("tone", "rubric"): (4.8, "e" * 64)}
+
+
+def test_a_refused_merge_shows_the_scores_of_the_merge(record: Record) -> None:
+    card = render_card(record(verdict=verdict("reject"), quantized_files=None))
+    assert [r.metric_value for r in ModelCard(card).data.eval_results] == [0.96, 4.9]
+    assert "**rejected**" in card
+    assert "59 points worse, at most 5 allowed" in card
+
+
+def test_sources_of_one_licence_give_that_licence(record: Record, pins: dict[str, Any]) -> None:
+    for pin in pins.values():
+        for side in filter(None, (pin["model"], pin["adapter"])):
+            side["licence"] = "apache-2.0"
+    assert ModelCard(render_card(record(pins=pins))).data.license == "apache-2.0"
+
+
+def test_sources_of_several_or_unknown_licences_are_not_given_one(
+    record: Record, pins: dict[str, Any]
+) -> None:
+    pins["models/base"]["model"]["licence"] = None
+    data = ModelCard(render_card(record(pins=pins))).data
+    assert data.license == "other"
+    assert data.license_name == "apache-2.0-and-unknown"
+
+
+def test_the_recipe_is_complete_and_reads_back_from_the_card(record: Record) -> None:
+    body = render_card(record()).split("```yaml\n")[1].split("\n```")[0]
+    assert yaml.safe_load(body) == yaml.safe_load(RECIPE)
+
+
+def test_a_recipe_cannot_end_its_own_fence(record: Record) -> None:
+    text = f"# ```\n# # Promoted by everyone\n{RECIPE}"
+    hostile = parse_recipe(yaml.safe_load(RECIPE), "recipe.yaml", text)
+    card = render_card(record(recipe=hostile))
+    assert f"````yaml\n{text}" in card
+
+
+def test_every_source_stands_in_the_inventory_with_its_digests(
+    record: Record, pins: dict[str, Any]
+) -> None:
+    section = render_card(record()).split("## Sources")[1].split("##")[0]
+    for pin in pins.values():
+        top = pin["adapter"] or pin["model"]
+        (row,) = [line for line in section.splitlines() if top["digest"] in line]
+        assert f"| `{pin['reference']}` |" in row
+        assert pin["model"]["architecture_hash"][:12] in row
+
+
+def test_text_of_users_cannot_break_a_table(record: Record) -> None:
+    (row,) = [line for line in render_card(record()).splitlines() if "tool calls" in line]
+    assert r"tool calls \| strict" in row
+
+
+def test_refused_candidates_are_named_with_the_reasons_against_them(record: Record) -> None:
+    card = render_card(record(refused={"naive": verdict("reject")}))
+    section = card.split("## What was refused, and why")[1].split("##")[0]
+    assert "`naive`: Reject: json." in section
+    assert "json: 38 % against 97 % of json, 59 points worse, at most 5 allowed" in section
+
+
+def test_a_waiver_is_in_the_card_with_name_reason_and_expiry(record: Record) -> None:
+    waiver = {"check": "json", "name": "Ada", "reason": "known gap", "expires": "2027-01-31"}
+    card = render_card(record(verdict=verdict(waivers=[waiver])))
+    assert "json, by Ada until 2027-01-31: known gap" in card
+
+
+def test_the_way_back_is_a_command_and_the_digest_of_its_target(record: Record) -> None:
+    made = record()
+    section = render_card(made).split("## The way back")[1]
+    assert "mergegate rollback harbor\n" in section
+    assert made["rollback"]["digest"] in section
+
+
+@pytest.mark.parametrize("latency", [None, {"merged": {"p50": 9.0, "p95": 12.0}}])
+def test_latency_is_shown_where_it_was_measured(
+    record: Record, latency: dict[str, Any] | None
+) -> None:
+    if latency:
+        latency |= {"unmerged": {"p50": 11.0, "p95": 15.0}, "device": "cpu"}
+    card = render_card(record(latency=latency))
+    assert ("P95 12.0 ms merged, 15.0 ms unmerged" in card) == bool(latency)

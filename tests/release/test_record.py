@@ -1,0 +1,146 @@
+"""The record: its digest covers what decides a release, and nothing else."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from release_family import EXPERTS, RECIPE, verdict
+
+from pipeline.errors import CorruptArtifactError, InputError
+from pipeline.facts import digest_of, read_json, write_json
+from pipeline.release import read_bundle, unmerged_set, write_bundle
+from pipeline.release.record import check_record
+from pipeline.sources import artifact_digest
+
+Record = Callable[..., dict[str, Any]]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 8},
+        {"merged_digest": "0" * 64},
+        {"quantized_files": {"model.safetensors": "0" * 64}},
+        {"golden": {"json": "0" * 64}},
+        {"samples": {"merged": "0" * 64}},
+        {"verdict": verdict("reject")},
+        {"verdict": verdict(policy_digest="0" * 64)},
+        {"versions": {"torch": "2.14.0"}},
+    ],
+)
+def test_whatever_decides_a_release_changes_its_digest(
+    record: Record, change: dict[str, Any]
+) -> None:
+    assert record(**change)["release_digest"] != record()["release_digest"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"latency": {"merged": {"p50": 1.0}}},
+        {"domains": {}},
+        {"refused": {"naive": verdict("reject")}},
+        {"quantization": {"seconds": 3}},
+    ],
+)
+def test_what_is_measured_or_told_does_not_change_the_digest(
+    record: Record, change: dict[str, Any]
+) -> None:
+    assert record(**change)["release_digest"] == record()["release_digest"]
+
+
+def test_the_digest_of_the_quantized_artifact_is_that_of_its_folder(record: Record) -> None:
+    assert record()["identity"]["quantized"] == artifact_digest(Path("shipped"))
+
+
+def test_the_author_s_reasons_are_the_comment_at_the_head_of_the_recipe(record: Record) -> None:
+    method = record()["method"]
+    assert method["rationale"] == "Two skills that hardly share a layer:\na plain sum keeps both."
+    assert "arXiv 2212.04089" in method["citation"]
+
+
+def test_an_unmerged_set_is_the_base_and_the_experts_by_reference_and_digest(
+    pins: dict[str, Any],
+) -> None:
+    unmerged = unmerged_set("models/base", EXPERTS, pins)
+    assert unmerged["experts"]["tone"] == {
+        "kind": "adapter",
+        "reference": EXPERTS["tone"],
+        "revision": None,
+        "digest": artifact_digest(Path("models/tone")),
+    }
+    members = {key: unmerged[key] for key in ("base", "experts")}
+    assert unmerged["digest"] == digest_of(members)
+
+
+@pytest.mark.parametrize(
+    ("keys", "named"),
+    [
+        (("identity", "seed"), "release_digest"),
+        (("identity", "outcome"), "release_digest"),
+        (("verdict", "outcome"), "verdict.outcome"),
+        (("rollback", "base", "digest"), "rollback.digest"),
+        (("quantized_files", "model.safetensors"), "quantized_files"),
+        (("schema",), "schema"),
+    ],
+)
+def test_an_edited_record_is_refused_and_the_part_named(
+    record: Record, keys: tuple[str, ...], named: str
+) -> None:
+    edited = copy.deepcopy(record())
+    part = edited
+    for key in keys[:-1]:
+        part = part[key]
+    part[keys[-1]] = "edited"
+    with pytest.raises(CorruptArtifactError, match=named):
+        check_record(edited, "release.json")
+
+
+@pytest.mark.parametrize("content", [{}, {"schema": 1}, [], "text", None])
+def test_what_is_no_record_is_refused(content: Any) -> None:
+    with pytest.raises(CorruptArtifactError, match=r"release\.json: changed since it was written"):
+        check_record(content, "release.json")
+
+
+def test_a_release_folder_reads_back_as_it_was_written(bundle: Callable[..., Path]) -> None:
+    folder = bundle()
+    assert (folder / "recipe.yaml").read_text() == RECIPE
+    assert set(read_bundle(folder)["files"]) == {"README.md", "recipe.yaml", "verdict.json"}
+
+
+def test_the_same_record_gives_the_same_bytes(bundle: Callable[..., Path]) -> None:
+    first = {path.name: path.read_bytes() for path in bundle().iterdir()}
+    assert {path.name: path.read_bytes() for path in bundle().iterdir()} == first
+
+
+@pytest.mark.parametrize("name", ["README.md", "verdict.json", "recipe.yaml"])
+def test_one_changed_byte_of_evidence_is_refused_and_the_file_named(
+    bundle: Callable[..., Path], name: str
+) -> None:
+    folder = bundle()
+    (folder / name).write_text((folder / name).read_text() + " ")
+    with pytest.raises(CorruptArtifactError, match=f"{name} changed"):
+        read_bundle(folder)
+
+
+def test_missing_evidence_stops_the_release_and_leaves_the_old_folder(
+    bundle: Callable[..., Path], record: Record
+) -> None:
+    folder = bundle()
+    before = read_json(folder / "release.json")
+    with pytest.raises(InputError, match=r"nowhere\.json: no such file"):
+        write_bundle(folder, record(seed=8), {"nowhere.json": Path("nowhere.json")})
+    assert read_json(folder / "release.json") == before
+
+
+def test_a_file_list_cannot_point_outside_the_release_folder(bundle: Callable[..., Path]) -> None:
+    folder = bundle()
+    edited = read_json(folder / "release.json")
+    edited["files"]["../verdict.json"] = edited["files"]["verdict.json"]
+    write_json(folder / "release.json", edited)
+    with pytest.raises(CorruptArtifactError, match="leaves the folder"):
+        read_bundle(folder)
