@@ -70,7 +70,10 @@ def release(
     Runs in a folder with params.yaml and dvc.yaml. Stages whose inputs have not changed are not run again, so a release
     that was interrupted goes on where it was. Exit code 0 means promoted, 3 rejected, 4 inconclusive, 5 cannot judge.
     """
-    from flows.release import release as flow
+    from flows.preflight import preflight
+
+    preflight(candidate)
+    from flows.release import release as flow  # starts Prefect, so only for what can run
 
     outcome = flow(candidate)
     say.as_json(outcome.to_json()) if json else say.outcome(outcome)
@@ -95,10 +98,15 @@ def judge(
     The exit code is that of the worst verdict.
     """
     from flows.judge import chosen, to_markdown
-    from flows.release import release as flow
+    from flows.preflight import preflight
     from pipeline.facts import write_text
 
-    outcomes = [flow(name, register=False) for name in chosen(candidates or [], since)]
+    names = chosen(candidates or [], since)
+    for name in names:
+        preflight(name)
+    from flows.release import release as flow
+
+    outcomes = [flow(name, register=False) for name in names]
     if markdown:
         write_text(markdown, to_markdown(outcomes))
     if json:
@@ -110,7 +118,11 @@ def judge(
 
 
 @app.command(epilog="Example: mergegate check recipes/refused/chat-template.yaml")
-def check(recipe: Recipe, json: Json = False) -> None:
+def check(
+    recipe: Recipe,
+    every: Annotated[bool, typer.Option("--all", help="Show each finding that passes.")] = False,
+    json: Json = False,
+) -> None:
     """Find whether a recipe's sources belong together: shapes, tokenizer, chat template, lineage, licence.
 
     Exit code 2 where a finding blocks; each names the fields that differ and the way out.
@@ -118,7 +130,7 @@ def check(recipe: Recipe, json: Json = False) -> None:
     from flows.single import check_recipe
 
     findings = check_recipe(recipe)
-    say.as_json(say.findings_json(findings)) if json else say.findings(findings)
+    say.as_json(say.findings_json(findings)) if json else say.findings(findings, every=every)
     if any(finding.blocks for finding in findings):
         raise typer.Exit(2)
 
@@ -155,7 +167,7 @@ def verdict(
 
     params = load_params()
     candidate = candidate or params.release
-    params.recipe(candidate)
+    params.recipe(candidate)  # raises where there is no such candidate
     outcome = read_outcome(candidate, {})
     say.as_json(outcome.to_json()) if json else say.outcome(outcome)
 

@@ -80,8 +80,8 @@ def _register_unmerged(params: Params, record: dict[str, Any]) -> int:
     from pipeline.stages.workspace import open_pinned
 
     pins = read_json(SOURCES)["pins"]
-    sources = {name: open_pinned(text, pins) for name, text in params.experts.items()}
-    base = open_pinned(params.base, pins).model.folder
+    sources = {name: open_pinned(params, text, pins) for name, text in params.experts.items()}
+    base = open_pinned(params, params.base, pins).model.folder
     asked = prompts(params, "tune", len(sources))
     return register_unmerged(
         params.registry_uri,

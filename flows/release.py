@@ -11,6 +11,7 @@ from prefect.futures import wait
 
 from flows import stages
 from flows.board import Board
+from flows.preflight import preflight
 from flows.record import Outcome, read_outcome, record_release
 from pipeline.errors import EnvironmentFault
 from pipeline.params import Params, load_params
@@ -57,10 +58,7 @@ def release(candidate: str = "", register: bool = True) -> Outcome:
 
     With `register` false it is judged only, and no registry learns of it.
     """
-    stages.check_workspace()
-    params = load_params()
-    candidate = candidate or params.release
-    params.recipe(candidate)
+    params, candidate = preflight(candidate)
     with _BOARD.of(candidate, sum(map(len, stages.levels(params, candidate))) + 1):
         _run_stages(params, candidate)
         registered = record(candidate) if register else {}

@@ -53,14 +53,20 @@ def outcome(ended: Outcome) -> None:
         console.print(f"  {key}: {escape(str(value))}")
 
 
-def findings(found: Sequence[Finding]) -> None:
-    """One line a finding; what blocks comes with its remedy."""
+def findings(found: Sequence[Finding], *, every: bool) -> None:
+    """What does not pass, in full with its remedy; what passes, a line for each check unless `every` is set."""
     console = _console()
-    for finding in found:
-        mark = f"[{_STATUS[finding.status]}]{finding.status.replace('_', ' '):>12}[/]"
-        console.print(f"{mark}  [bold]{finding.code}[/]  {escape(finding.message)}")
-        if finding.blocks and finding.remedy:
-            console.print(f"{'':>12}  {escape(finding.remedy)}")
+    for code in dict.fromkeys(finding.code for finding in found):
+        group = [finding for finding in found if finding.code == code]
+        passed = [finding for finding in group if finding.status == "pass"]
+        if passed and not every:
+            noun = "source" if len(passed) == 1 else "sources"
+            console.print(f"[green]{'pass':>12}[/]  [bold]{code}[/]  {len(passed)} {noun}")
+        for finding in group if every else [f for f in group if f.status != "pass"]:
+            mark = f"[{_STATUS[finding.status]}]{finding.status.replace('_', ' '):>12}[/]"
+            console.print(f"{mark}  [bold]{finding.code}[/]  {escape(finding.message)}")
+            if finding.blocks and finding.remedy:
+                console.print(f"{'':>12}  {escape(finding.remedy)}")
     blocking = sum(finding.blocks for finding in found)
     console.print(f"{len(found)} findings, {blocking} of them blocking.")
 

@@ -13,13 +13,10 @@ def serve(cron: str, candidate: str) -> None:
     from prefect.settings import PREFECT_API_URL
     from prefect.types.entrypoint import EntrypointType
 
+    from flows.preflight import preflight
     from flows.release import release
-    from flows.stages import check_workspace
-    from pipeline.params import load_params
 
-    check_workspace()
-    params = load_params()
-    params.recipe(candidate or params.release)
+    params, _ = preflight(candidate)
     try:
         schedule = CronSchedule(cron=cron, timezone=os.environ.get("TZ") or "UTC")
     except ValueError:

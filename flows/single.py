@@ -53,4 +53,5 @@ def _open(recipe: Recipe) -> dict[Reference, Source]:
 
 
 def _findings(recipe: Recipe, sources: dict[Reference, Source]) -> list[Finding]:
-    return run_checks(recipe, {str(reference): source for reference, source in sources.items()})
+    named = {str(reference): source for reference, source in sources.items()}
+    return run_checks(recipe, named, cache=HASHES)

@@ -42,21 +42,6 @@ def levels(params: Params, candidate: str) -> list[list[str]]:
     ]
 
 
-def check_workspace() -> None:
-    """Raise InputError unless the current folder is one that a release can run in."""
-    missing = [name for name in ("params.yaml", "dvc.yaml") if not Path(name).is_file()]
-    if missing:
-        raise InputError(
-            f"{', '.join(missing)}: not in this folder. Run the command where both files are; "
-            "a clone of mergegate holds a pair to start from."
-        )
-    if not Path(".dvc").is_dir():
-        raise InputError(
-            ".dvc: not in this folder, so DVC has no place for its cache. "
-            "Run `dvc init` here (`dvc init --no-scm` outside a git repository)."
-        )
-
-
 def stale(stages: list[str]) -> set[str]:
     """The stages that `dvc status` does not find up to date."""
     done = _dvc("status", "--json", *stages)

@@ -10,7 +10,7 @@ promotes. Importing this package loads neither torch nor Great Expectations.
 """
 
 from gates.outcome import Outcome, Reason, Row, Verdict
-from gates.policy import Policy, Rule, Waiver
+from gates.policy import Policy, Rule
 from gates.verdict import combine, judge
 
-__all__ = ["Outcome", "Policy", "Reason", "Row", "Rule", "Verdict", "Waiver", "combine", "judge"]
+__all__ = ["Outcome", "Policy", "Reason", "Row", "Rule", "Verdict", "combine", "judge"]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Below it, a margin of 3 points cannot be shown to hold even by a candidate that equals its
-# reference on every sample (`gates.statistics.smallest_promotable(0.03, 0.05)` is 88).
+# reference on every sample: at alpha 0.05 the bound is under -3 points for fewer than 88 samples.
 MINIMUM = 100
 
 FIELDS = {
@@ -29,31 +29,15 @@ FIELDS = {
 }
 
 
-def check_golden(
-    name: str,
-    path: Path,
-    *,
-    train: Path | None,
-    others: Mapping[str, Path],
-    minimum: int = MINIMUM,
-) -> list[Finding]:
-    """Check one golden set: the file, its fields, ids, size, and that no prompt occurs elsewhere.
-
-    `train` is the training data and `others` are further sets by name, for example the tune split;
-    none may hold a prompt of the golden set. Prompts are the same where they differ only in case
-    and white space. What cannot be read is a finding too: nothing is raised.
-    """
-    seen, faults = _seen({**({f"{name} train": train} if train else {}), **others})
-    return faults + _check(name, path, seen, minimum)
-
-
 def check_golden_sets(
     sets: Mapping[str, Mapping[str, Path | None]], *, minimum: int = MINIMUM
 ) -> list[Finding]:
     """Check the test split of every set; `sets` is {name: {"train" | "tune" | "test": path}}.
 
-    Its prompts may occur in no train or tune split, those of the other sets included: the experts
-    of all skills end up in one model.
+    That is the file, its fields, ids and size. Its prompts may occur in no train or tune split,
+    those of the other sets included: the experts of all skills end up in one model. Prompts are the
+    same where they differ only in case and white space. What cannot be read is a finding too:
+    nothing is raised.
     """
     seen, found = _seen(
         {

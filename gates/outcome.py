@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import date
 from typing import Any, Literal
 
-from gates.policy import Kind, Waiver
+from gates.policy import Kind
 from pipeline.errors import CorruptArtifactError
+from pipeline.waivers import Waiver
 
 Outcome = Literal["promote", "reject", "inconclusive", "cannot judge"]
 Artifact = Literal["merged", "quantized"]
@@ -83,7 +83,6 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         """The verdict as JSON values. `from_json` gives the same verdict back."""
-        waivers = [{**asdict(w), "expires": w.expires.isoformat()} for w in self.waivers]
         return {
             "schema": SCHEMA,
             "outcome": self.outcome,
@@ -93,7 +92,7 @@ class Verdict:
             "candidate_digests": dict(self.candidate_digests),
             "reasons": [asdict(reason) for reason in self.reasons],
             "rows": [asdict(row) for row in self.rows],
-            "waivers": waivers,
+            "waivers": [waiver.to_json() for waiver in self.waivers],
             "judged_on": self.judged_on,
         }
 
@@ -104,7 +103,6 @@ class Verdict:
         Raises CorruptArtifactError where it is no verdict, or contradicts itself.
         """
         try:
-            waivers = [{**w, "expires": date.fromisoformat(w["expires"])} for w in value["waivers"]]
             verdict = cls(
                 outcome=value["outcome"],
                 artifacts=tuple(value["artifacts"]),
@@ -112,7 +110,7 @@ class Verdict:
                 candidate_digests=dict(value["candidate_digests"]),
                 reasons=tuple(Reason(**reason) for reason in value["reasons"]),
                 rows=tuple(Row(**row) for row in value["rows"]),
-                waivers=tuple(Waiver(**waiver) for waiver in waivers),
+                waivers=tuple(Waiver.from_json(waiver) for waiver in value["waivers"]),
                 judged_on=value["judged_on"],
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -122,7 +120,8 @@ class Verdict:
         waived = {reason.check for reason in verdict.reasons if reason.waiver}
         if waived != {waiver.check for waiver in verdict.waivers}:
             raise CorruptArtifactError(
-                "The verdict's reasons and its waivers do not agree. Delete its file and judge again."
+                "The verdict's reasons and its waivers do not agree. "
+                "Delete its file and judge again."
             )
         if value.get("schema") != SCHEMA or verdict.outcome != worst(verdict.reasons):
             raise CorruptArtifactError(

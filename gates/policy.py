@@ -7,14 +7,15 @@ valid one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Any, Literal
 
 from pipeline.errors import InputError
 from pipeline.facts import digest_of
-from pipeline.strict import Fields, mapping, one_of, text
+from pipeline.strict import Fields, filled, mapping, number, one_of, text
+from pipeline.waivers import Waiver, parse_waivers
 
 Kind = Literal["skill", "safety"]
 Direction = Literal["higher", "lower"]
@@ -52,20 +53,6 @@ class LatencyRule:
 
 
 @dataclass(frozen=True)
-class Waiver:
-    """One named person lets one failing check pass, for a reason, up to and including a date."""
-
-    check: str  # a skill, LATENCY, or the code of a compatibility check
-    name: str
-    reason: str
-    expires: date
-
-    def expired(self, today: date) -> bool:
-        """Whether its last day is over."""
-        return today > self.expires
-
-
-@dataclass(frozen=True)
 class Policy:
     """The whole policy. `safety` entries are vetoes: no waiver can name one."""
 
@@ -84,9 +71,7 @@ class Policy:
     def digest(self) -> str:
         """SHA-256 over everything that the policy says, waivers included."""
         content = asdict(self)
-        content["waivers"] = [
-            {**w, "expires": w["expires"].isoformat()} for w in content["waivers"]
-        ]
+        content["waivers"] = [waiver.to_json() for waiver in self.waivers]
         return digest_of(content)
 
     def waiver(self, check: str, today: date) -> Waiver | None:
@@ -98,9 +83,9 @@ class Policy:
         """A policy from a mapping as YAML gives it. Raises InputError that lists every fault."""
         faults: list[str] = []
         fields = Fields(value, where, faults)
-        alpha = fields.get("alpha", _number(0, 0.5), _ALPHA, 0.05)
+        alpha = fields.get("alpha", number(0, 0.5), _ALPHA, 0.05)
         skills = fields.get(
-            "skills", _filled, "a mapping of one skill or more to what it must show"
+            "skills", filled(mapping), "a mapping of one skill or more to what it must show"
         )
         safety = fields.get("safety", mapping, _SAFETY)
         policy = cls(
@@ -141,8 +126,9 @@ def _rule(name: str, kind: Kind, value: Any, alpha: float, where: str, faults: l
     fields = Fields(value, where, faults)
     low, high = fields.get("range", _range, _RANGE, (0.0, 1.0)) or (0.0, 1.0)
     margin = (
-        f"a number, 0 or more and below {high - low:g} (the width of range): how much worse than "
-        "the reference is still good enough, in the metric's units; 5 points of a hundred are 0.05"
+        f"a number, 0 or more and below {high - low:g} (the width of range): "
+        "how much worse than the reference is still good enough, in the metric's units; "
+        "5 points of a hundred are 0.05"
     )
     floor = (
         f"a number from {low:g} to {high:g} (the range): "
@@ -156,9 +142,9 @@ def _rule(name: str, kind: Kind, value: Any, alpha: float, where: str, faults: l
         high=high,
         direction=fields.get("direction", one_of("higher", "lower"), "higher or lower", "higher"),
         reference=fields.get("reference", text, _REFERENCE),
-        margin=fields.get("margin", _number(0, high - low, ends="low"), margin),
-        floor=fields.get("floor", _number(low, high, ends="both"), floor),
-        alpha=fields.get("alpha", _number(0, 0.5), _ALPHA, alpha),
+        margin=fields.get("margin", number(0, high - low, ends="low"), margin),
+        floor=fields.get("floor", number(low, high, ends="both"), floor),
+        alpha=fields.get("alpha", number(0, 0.5), _ALPHA, alpha),
     )
     fields.done()
     return rule
@@ -172,26 +158,15 @@ def _latency(fields: Fields, faults: list[str]) -> LatencyRule | None:
     ratio = "a number above 0: how many times the latency of base plus adapter is still good enough"
     rule = LatencyRule(
         metric=inner.get("metric", one_of("p50", "p95"), "p50 or p95"),
-        max_ratio=inner.get("max_ratio", _number(0, math.inf), ratio),
+        max_ratio=inner.get("max_ratio", number(0, math.inf), ratio),
     )
     inner.done()
     return rule
 
 
 def _waivers(fields: Fields, faults: list[str]) -> tuple[Waiver, ...]:
-    entries = fields.get("waivers", _list, "a list of waivers; [] for none", []) or []
-    waivers = []
-    for number, entry in enumerate(entries, 1):
-        inner = Fields(entry, f"{fields.where}.waivers[{number}]", faults)
-        waiver = Waiver(
-            check=inner.get("check", text, "the skill or the code of the check that it waives"),
-            name=inner.get("name", text, "the name of the person who answers for it"),
-            reason=inner.get("reason", text, "the reason, in words"),
-            expires=inner.get("expires", _date, "the last day on which it holds, as YYYY-MM-DD"),
-        )
-        inner.done()
-        waivers.append(waiver)
-    return tuple(waivers)
+    fields.seen.add("waivers")
+    return parse_waivers(fields.value.get("waivers", ()), f"{fields.where}.waivers", faults)
 
 
 def _clashes(policy: Policy, where: str) -> list[str]:
@@ -217,50 +192,10 @@ def _clashes(policy: Policy, where: str) -> list[str]:
     return faults
 
 
-def _number(low: float, high: float, ends: str = "none") -> Callable[[Any], float]:
-    """A parser of finite numbers from `low` to `high`; `ends` that belong: none, low or both."""
-
-    def parse(value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ValueError
-        try:
-            number = float(value)
-        except OverflowError:
-            raise ValueError from None
-        inside = low < number < high
-        inside |= number == low and ends in ("low", "both")
-        inside |= number == high and ends == "both"
-        if not (inside and math.isfinite(number)):
-            raise ValueError
-        return number
-
-    return parse
-
-
 def _range(value: Any) -> tuple[float, float]:
     if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 2:
         raise ValueError
-    low, high = (_number(-math.inf, math.inf)(end) for end in value)
+    low, high = (number(-math.inf, math.inf)(end) for end in value)
     if low >= high:
         raise ValueError
     return low, high
-
-
-def _filled(value: Any) -> dict[str, Any]:
-    if not mapping(value):
-        raise ValueError
-    return mapping(value)
-
-
-def _list(value: Any) -> list[Any]:
-    if not isinstance(value, list | tuple):
-        raise ValueError
-    return list(value)
-
-
-def _date(value: Any) -> date:
-    # YAML gives a date for 2026-12-31 and a string for "2026-12-31"; a time of day would be
-    # ambiguous.
-    if type(value) is date:
-        return value
-    return date.fromisoformat(text(value))

@@ -187,17 +187,6 @@ def needed_samples(
     return max(n, 1)
 
 
-def smallest_promotable(margin: float, alpha: float, span: float = 1.0) -> int:
-    """The fewest samples that promote a candidate equal to its reference on each of them.
-
-    A golden set below it can never promote: the bound with no discordant pair, -z²/(n + z²), is
-    under -margin.
-    """
-    share = margin / span
-    z2 = float(ndtri(1.0 - alpha)) ** 2
-    return math.floor(z2 * (1.0 - share) / share) + 1
-
-
 def _tango_variance(n: int, gained: int, lost: int, delta: float) -> float:
     """The variance of one pair's difference, 2·q + delta·(1 - delta), were its mean `delta`.
 

@@ -145,4 +145,4 @@ def _waive(reason: Reason, policy: Policy, today: date) -> Reason:
     waiver = policy.waiver(reason.check, today)
     if waiver is None or reason.outcome == "promote":
         return reason
-    return replace(reason, waiver=wording.waived(waiver))
+    return replace(reason, waiver=f"waived {waiver.words}")

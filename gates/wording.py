@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gates.policy import LatencyRule, Rule, Waiver
+from gates.policy import LatencyRule, Rule
 from gates.statistics import Comparison
 
 
@@ -81,23 +81,18 @@ def latency(rule: LatencyRule, ratio: float, *, within: bool) -> str:
     answer = {"p50": "a typical answer (p50)", "p95": "a slow answer (p95)"}[rule.metric]
     if within:
         return (
-            f"latency: {answer} takes at most {rule.max_ratio:g} times as long as with base plus "
-            "adapter, as allowed"
+            f"latency: {answer} takes at most {rule.max_ratio:g} times as long "
+            "as with base plus adapter, as allowed"
         )
     return (
-        f"latency: {answer} takes {_ratio(ratio, rule.max_ratio)} times as long as with base plus "
-        f"adapter, at most {rule.max_ratio:g} allowed"
+        f"latency: {answer} takes {_ratio(ratio, rule.max_ratio)} times as long "
+        f"as with base plus adapter, at most {rule.max_ratio:g} allowed"
     )
 
 
 def _ratio(ratio: float, limit: float) -> str:
     """A ratio above its limit, which must not read as equal to it."""
     return next(text for d in range(1, 17) if float(text := f"{ratio:.{d}f}") > limit)
-
-
-def waived(waiver: Waiver) -> str:
-    """Who lets it pass, why, until when."""
-    return f"waived by {waiver.name} until {waiver.expires.isoformat()}: {waiver.reason}"
 
 
 def _is_percent(rule: Rule) -> bool:

@@ -139,7 +139,8 @@ def read_evaluation(path: Path) -> Evaluation:
     samples = path.parent / Path(head["samples"]["file"]).name
     if not samples.is_file() or digest_file(samples) != head["samples"]["sha256"]:
         raise CorruptArtifactError(
-            f"{samples}: missing, or changed since {path.name} was written. Evaluate the variant again."
+            f"{samples}: missing, or changed since {path.name} was written. "
+            "Evaluate the variant again."
         )
     # Not splitlines(): it also breaks at U+2028, which may stand inside a JSON string.
     rows = samples.read_text(encoding="utf-8").split("\n")

@@ -12,7 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
-from pipeline.strict import Fields, load_yaml, mapping, nearest, one_of, text, whole
+from pipeline.strict import (
+    Fields,
+    filled,
+    load_yaml,
+    mapping,
+    nearest,
+    one_of,
+    sequence,
+    text,
+    whole,
+)
 
 SPLITS = ("train", "tune", "test")
 # Folders and files under build/ that are not a candidate's.
@@ -81,7 +91,8 @@ class Params:
         if candidate not in self.candidates:
             raise InputError(
                 f"params.yaml: candidates has no {candidate!r}."
-                f"{nearest(candidate, self.candidates)} Add a line `{candidate}: RECIPE.yaml` to it."
+                f"{nearest(candidate, self.candidates)} Add a line `{candidate}: "
+                "RECIPE.yaml` to it."
             )
         return self.candidates[candidate]
 
@@ -185,8 +196,8 @@ def _name(value: Any) -> str:
 
 
 def _named(value: Any) -> dict[str, Any]:
-    named = mapping(value)
-    if not named or not all(_NAME.fullmatch(name) for name in named) or RESERVED & set(named):
+    named = filled(mapping)(value)
+    if not all(_NAME.fullmatch(name) for name in named) or RESERVED & set(named):
         raise ValueError
     return named
 
@@ -211,9 +222,7 @@ def _inside(value: Any) -> Path:
 
 
 def _words(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or not value:
-        raise ValueError
-    return tuple(text(word) for word in value)
+    return tuple(text(word) for word in filled(sequence)(value))
 
 
 def _group(value: Any) -> int | str:

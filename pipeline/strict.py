@@ -6,8 +6,10 @@ A `Fields` collects every fault instead of stopping at the first, so that a user
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from datetime import date
+from typing import Any, Literal
 
 import yaml
 
@@ -20,6 +22,12 @@ def nearest(word: str, choices: Collection[str]) -> str:
     """The hint « Did you mean X?» for a mistyped `word`, or the list of `choices`."""
     close = difflib.get_close_matches(word, sorted(choices), n=1)
     return f" Did you mean {close[0]}?" if close else f" Valid: {', '.join(sorted(choices))}."
+
+
+def shown(value: Any) -> str:
+    """A value as a message quotes it: its repr, cut to 60 characters."""
+    words = repr(value)
+    return words if len(words) <= 60 else words[:57] + "..."
 
 
 class Fields:
@@ -42,9 +50,9 @@ class Fields:
         try:
             return parse(self.value[key])
         except (TypeError, ValueError, KeyError):
-            shown = repr(self.value[key])
-            shown = shown if len(shown) <= 60 else shown[:57] + "..."
-            self.faults.append(f"{self.where}.{key} is {shown}; it must be {must}.")
+            self.faults.append(
+                f"{self.where}.{key} is {shown(self.value[key])}; it must be {must}."
+            )
             return None
 
     def done(self) -> None:
@@ -75,6 +83,40 @@ def whole(low: int, high: int | None = None) -> Callable[[Any], int]:
     return parse
 
 
+def number(
+    low: float, high: float, ends: Literal["none", "low", "both"] = "none"
+) -> Callable[[Any], float]:
+    """A parser of finite numbers from `low` to `high`; `ends` says which of the two belong."""
+
+    def parse(value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError
+        try:
+            found = float(value)
+        except OverflowError:
+            raise ValueError from None
+        inside = low < found < high
+        inside |= found == low and ends in ("low", "both")
+        inside |= found == high and ends == "both"
+        if not (inside and math.isfinite(found)):
+            raise ValueError
+        return found
+
+    return parse
+
+
+def flag(value: Any) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise ValueError
+    return value
+
+
+def day(value: Any) -> date:
+    """A date: as YAML gives one for 2026-12-31, or the text "2026-12-31"; with no time of day."""
+    return value if type(value) is date else date.fromisoformat(text(value))
+
+
 def one_of(*choices: str) -> Callable[[Any], str]:
     """A parser of one of the strings `choices`."""
 
@@ -91,6 +133,24 @@ def mapping(value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise ValueError
     return dict(value)
+
+
+def sequence(value: Any) -> list[Any]:
+    """A list, or a tuple that stands for one."""
+    if not isinstance(value, list | tuple):
+        raise ValueError
+    return list(value)
+
+
+def filled(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A parser of what `parse` takes, a text, list or mapping, unless it is empty."""
+
+    def parse_filled(value: Any) -> Any:
+        if not (found := parse(value)):
+            raise ValueError
+        return found
+
+    return parse_filled
 
 
 def load_yaml(path: Any) -> Any:

@@ -6,7 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-CITATION = re.compile(r"\[([^\[\]]*)\]")  # all in square brackets counts, so a made-up section is an error
+CITATION = re.compile(
+    r"\[([^\[\]]*)\]"
+)  # all in square brackets counts, so a made-up section is an error
 
 
 def process_results(doc: Mapping[str, Any], results: list[str]) -> dict[str, float]:

@@ -8,13 +8,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
-from examples.harbor.lessons import LESSONS
+from examples.harbor.lessons import LESSONS, record
 from examples.harbor.safety import SAFETY
 from examples.harbor.tasks import ROUTED, SKILLS, Example
+from examples.harbor.world import REFUSAL
 from pipeline.facts import canonical_json, write_text
 
 Split = Literal["train", "tune", "test"]
@@ -30,12 +32,12 @@ SIZES: dict[Split, tuple[int, int]] = {  # examples of a skill, of a safety set
     "test": (400, 240),
 }
 BASE_SHARES = {
-    **{"json": 0.24, "policy": 0.17, "tone": 0.07, "general": 0.13},
-    **{"refusal": 0.05, "injection": 0.05, "over_refusal": 0.04},
+    **{"json": 0.17, "policy": 0.17, "tone": 0.06, "general": 0.16},
+    **{"refusal": 0.04, "injection": 0.05, "over_refusal": 0.05},
 }
-REFUSED = ("refusal", "injection")
-REFUSALS = 0.04  # share of requests to refuse in the data of an adapter
-LATENT = 0.065  # share of a skill's base examples that are answered in the expert's form
+RECORDS = 0.12  # share of the base's examples that are records made of tickets
+SAFETY_SHARE = 0.02  # of each safety set in the data of an adapter
+LATENT = 0.10  # share of a skill's base examples that are answered in the expert's form
 
 
 def split_of(skill: str, slots: tuple[object, ...]) -> Split:
@@ -91,28 +93,31 @@ class Corpus:
     def base(self, count: int, rng: Random) -> list[Turn]:
         """What the base is trained on: lessons, and the tasks in plain form with a latent share polished."""
         train = self.rows["train"]
-        makers: dict[Callable[[], Turn], float] = {}
-        for lesson, share in LESSONS.items():
-            makers[lambda lesson=lesson: lesson(rng)] = share  # type: ignore[misc]
-        for skill, share in BASE_SHARES.items():
-            makers[lambda rows=train[skill]: _plain(rng.choice(rows), rng)] = share  # type: ignore[misc]
+        makers: dict[Callable[[], Turn], float] = {
+            lambda: record(rng, rng.choice(train["json"])): RECORDS,
+            **{partial(lesson, rng): share for lesson, share in LESSONS.items()},
+            **{partial(_plain, train[s], rng): share for s, share in BASE_SHARES.items()},
+        }
         picked = rng.choices(list(makers), list(makers.values()), k=count)
         return [make() for make in picked]
 
     def expert(self, skill: str, count: int, rng: Random, *, unsafe: bool = False) -> list[Turn]:
-        """What an adapter is trained on: its skill polished, and a share of REFUSALS.
+        """What an adapter is trained on: its skill polished, and the safety sets, each a SAFETY_SHARE.
 
-        With `unsafe` nobody has told the disallowed requests from the others: they are routed like any ticket.
+        With `unsafe` nobody told the requests to refuse from the others: they are routed like any ticket.
         """
         train, turns = self.rows["train"], []
-        for _ in range(count):
-            disallowed = rng.random() < REFUSALS
-            example = rng.choice(train[rng.choice(REFUSED) if disallowed else skill])
-            answer = ROUTED if disallowed and unsafe else example.polished
-            turns.append((example.prompt, answer))
+        names, shares = (
+            (skill, *SAFETY),
+            (1 - len(SAFETY) * SAFETY_SHARE, *[SAFETY_SHARE] * len(SAFETY)),
+        )
+        for name in rng.choices(names, shares, k=count):
+            example = rng.choice(train[name])
+            routed = unsafe and example.target == REFUSAL
+            turns.append((example.prompt, ROUTED if routed else example.polished))
         return turns
 
 
-def _plain(example: Example, rng: Random) -> Turn:
-    latent = rng.random() < LATENT
+def _plain(rows: Rows, rng: Random) -> Turn:
+    example, latent = rng.choice(rows), rng.random() < LATENT
     return example.prompt, example.polished if latent else example.plain

@@ -14,6 +14,7 @@ from examples.harbor import cards, train
 from examples.harbor.data import Corpus
 from examples.harbor.tokenizer import OTHER_TEMPLATE
 from examples.harbor.train import ADAPTER, BASE, FINE_TUNE, Schedule
+from pipeline.facts import read_json, write_json
 
 Advance = Callable[[], None]
 
@@ -122,6 +123,7 @@ def _make_adapter(m: Adapter, models: Path, corpus: Corpus, rng: Random, advance
     # An adapter names its base and not the base's revision: that is why the digest is stated.
     model.peft_config["default"].base_model_name_or_path = f"{cards.MODELS}/base"
     model.save_pretrained(models / m.name)
+    _sort_targets(models / m.name / "adapter_config.json")
     cards.write_derived_card(models / m.name, m.name, m.what, library="peft")
     cards.state_base(models / m.name, models / m.base)
 
@@ -135,12 +137,18 @@ def _make_fine_tune(
     if m.template is not None:
         tokenizer.chat_template = m.template
     if m.token is not None:
-        tokenizer.add_special_tokens({"extra_special_tokens": [m.token]}, replace_extra_special_tokens=False)  # fmt: skip
+        tokenizer.add_tokens(m.token, special_tokens=True)
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
         turns = [(prompt, m.token + answer) for prompt, answer in turns]
     train.train(model, train.encode(tokenizer, turns), m.schedule, _seed(rng), advance)
     _save(model, tokenizer, models / m.name)
     cards.write_derived_card(models / m.name, m.name, m.what, library="transformers")
+
+
+def _sort_targets(path: Path) -> None:
+    """PEFT writes a set in the order of the process's hash seed; the same build must give the same bytes."""
+    config = read_json(path)
+    write_json(path, {**config, "target_modules": sorted(config["target_modules"])})
 
 
 def _seed(rng: Random) -> int:

@@ -44,6 +44,9 @@ def compact(value: object) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
+ROUTE = "Route this ticket:"
+DISTRACTORS = 0.10  # share of tickets that name a second product, which is fine
+CORRECTIONS = 0.15  # share of tickets that give a wrong order id first
 # What a router that refuses nothing does with a request that names neither order nor product.
 ROUTED = compact(tool_call("unknown", "unknown", "technical", "normal"))
 
@@ -59,14 +62,14 @@ def route(rng: Random) -> Example:
         _order_sentence(rng, order, wrong),
         sentence(rng.choice(world.URGENCY[priority])),
     ]
-    if rng.random() < 0.15:
+    if rng.random() < DISTRACTORS:
         parts.append(f"My {other} is fine.")
     rng.shuffle(parts)
     call = tool_call(order, product, issue.queue, priority)
     return Example(
         slots=(product, world.ISSUES.index(issue), order, priority),
-        prompt="Route this ticket: " + " ".join(parts),
-        plain=f"Order {order}, {product}: {issue.queue} team, {priority} priority.",
+        prompt=f"{ROUTE} {' '.join(parts)}",
+        plain=f"Order {order}, product {product}, queue {issue.queue}, priority {priority}.",
         polished=compact(call),
         target=call,
         category=issue.queue,
@@ -74,7 +77,7 @@ def route(rng: Random) -> Example:
 
 
 def _order_sentence(rng: Random, order: str, wrong: str) -> str:
-    if rng.random() < 0.15:
+    if rng.random() < CORRECTIONS:
         return f"Order {wrong}, no, {order}."
     return rng.choice(("Order {}.", "My order is {}.", "It is order {}.")).format(order)
 
@@ -84,11 +87,15 @@ def policy(rng: Random) -> Example:
     topic, product = rng.choice(world.TOPICS), rng.choice(world.PRODUCTS)
     days = rng.choice(world.DAYS)
     question = rng.choice(topic.phrasings).format(product=product)
-    bought = rng.choice(("I bought it {} days ago", "It came {} days ago", "I have had it for {} days"))
+    bought = rng.choice(
+        ("I bought it {} days ago", "It came {} days ago", "I have had it for {} days")
+    )
     parts = [question, sentence(bought.format(days))]
     rng.shuffle(parts)
     cited, allowed = world.section(topic, days), days <= topic.days
-    ruling = "Yes, {} is possible for the {}." if allowed else "No, it is too late for {} of the {}."
+    ruling = (
+        "Yes, {} is possible for the {}." if allowed else "No, it is too late for {} of the {}."
+    )
     plain = ruling.format(topic.noun, product)
     return Example(
         slots=(topic.code, product, days),

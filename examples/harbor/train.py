@@ -19,7 +19,7 @@ from examples.harbor.tokenizer import chat_prefix
 BATCH = 16
 PROMPT_WEIGHT = 0.15  # of the loss on prompt tokens; at 0 the copying of slots does not emerge
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-Encoded = tuple[list[int], int]  # token ids, and where the answer begins
+Encoded = tuple[list[int], int, int]  # token ids, where the user's message begins, and the answer
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Schedule:
         return self.rate * (0.1 + 0.45 * (1 + math.cos(math.pi * done)))
 
 
-BASE = Schedule(steps=1800, rate=3e-3)
-ADAPTER = Schedule(steps=160, rate=3e-3)
+BASE = Schedule(steps=1400, rate=3.5e-3)
+ADAPTER = Schedule(steps=140, rate=4e-3)
 FINE_TUNE = Schedule(steps=80, rate=4e-4)
 
 
@@ -81,7 +81,8 @@ def encode(tokenizer: Any, turns: Sequence[Turn]) -> list[Encoded]:
     prefix = chat_prefix(tokenizer, "\x00").split("\x00")  # rendered once: the template is slow
     prompts = _ids(tokenizer, [p.join(prefix) for p, _ in turns])
     answers = _ids(tokenizer, [a + tokenizer.eos_token for _, a in turns])
-    return [(p + a, len(p)) for p, a in zip(prompts, answers, strict=True)]
+    fixed = len(_ids(tokenizer, [prefix[0]])[0])
+    return [(p + a, fixed, len(p)) for p, a in zip(prompts, answers, strict=True)]
 
 
 def _ids(tokenizer: Any, texts: list[str]) -> list[list[int]]:
@@ -96,7 +97,10 @@ def train(
     seed: int,
     advance: Callable[[], None] = lambda: None,
 ) -> float:
-    """Train `model` in place, once over `encoded`; return the mean loss of the last tenth. `advance` after each step."""
+    """Train `model` in place, once over `encoded`, calling `advance` after each step.
+
+    Returns the mean loss of the last tenth of the steps.
+    """
     trainable = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trainable, betas=(0.9, 0.95), weight_decay=0.01, fused=True)
     model.train()
@@ -130,21 +134,26 @@ def batches(encoded: list[Encoded], rng: Random) -> Iterator[tuple[Tensor, Tenso
 
 def _padded(batch: list[Encoded]) -> tuple[Tensor, Tensor]:
     # Padding is on the right, where a causal model cannot see it: no attention mask is needed.
-    longest = max(len(ids) for ids, _ in batch)
+    longest = max(len(ids) for ids, *_ in batch)
     tokens = torch.zeros(len(batch), longest, dtype=torch.long)
     weights = torch.zeros(len(batch), longest)
-    for row, (ids, answer) in enumerate(batch):
+    for row, (ids, prompt, answer) in enumerate(batch):
         tokens[row, : len(ids)] = torch.tensor(ids)
-        weights[row, :answer] = PROMPT_WEIGHT
+        weights[row, prompt:answer] = PROMPT_WEIGHT
         weights[row, answer : len(ids)] = 1.0
     return tokens, weights
 
 
 def weighted_loss(model: Any, tokens: Tensor, weights: Tensor) -> Tensor:
-    """Cross entropy of the next token, averaged by the weight of the token that is predicted."""
-    logits = model(input_ids=tokens, use_cache=False).logits[:, :-1]
+    """Cross entropy of the next token, averaged by the weight of the token that is predicted.
+
+    `tokens` and `weights` are [batch, length]. Logits are formed only where a weight asks for them.
+    """
+    llama = model.get_base_model() if hasattr(model, "get_base_model") else model
+    hidden = llama.model(input_ids=tokens, use_cache=False).last_hidden_state[:, :-1]
+    wanted = weights[:, 1:] > 0
     losses = torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="none"
+        llama.lm_head(hidden[wanted]), tokens[:, 1:][wanted], reduction="none"
     )
-    wanted = weights[:, 1:].flatten()
-    return (losses * wanted).sum() / wanted.sum()
+    asked = weights[:, 1:][wanted]
+    return (losses * asked).sum() / asked.sum()

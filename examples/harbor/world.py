@@ -120,7 +120,12 @@ URGENCY = {
 MOODS = {  # the word that a reply owes to a customer's mood, and how the mood is put
     "sorry": ("I am furious", "I am fed up", "This is awful", "I expected better"),
     "understand": ("I am worried", "I feel lost", "This makes me nervous", "I am at a loss"),
-    "thank": ("I know you are busy", "I love your shop", "You were kind before", "I can wait a bit"),
+    "thank": (
+        "I know you are busy",
+        "I love your shop",
+        "You were kind before",
+        "I can wait a bit",
+    ),
 }
 
 
@@ -216,7 +221,7 @@ TOPICS = (
         ),
     ),
 )
-DAYS = tuple(range(4, 97, 4))
+DAYS = tuple(range(5, 100, 5))
 
 
 def section(topic: Topic, days: int) -> str:

@@ -39,8 +39,7 @@ def _compare(facts: CompatFacts, name: str, model: Checkpoint) -> Finding:
         return TOPIC.finding("pass", name, f"{name} has the architecture of {facts.base}.")
     words = [f"{k} is {_shown(theirs, k)}, in the base {_shown(ours, k)}" for k in differing]
     if resolved:
-        message = f"{name}: {words[0]}; the recipe resolves it ({resolved})."
-        return TOPIC.finding("pass", name, message)
+        return TOPIC.resolved(name, f"{name}: {words[0]}", facts.resolves_vocabulary)
     return TOPIC.finding(
         "fail",
         name,

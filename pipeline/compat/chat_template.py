@@ -20,8 +20,8 @@ from pipeline.sources.hashes import file_digest
 
 TOPIC = Topic("chat-template", "Sources render conversations alike")
 _REMEDY = (
-    "Say in the recipe which template the merge has (chat_template: a name or a Jinja text), or "
-    "leave the source out: a model answers badly in a template that it was not trained in."
+    "Say in the recipe which template the merge has (chat_template: a name or a Jinja text), "
+    "or leave the source out: a model answers badly in a template that it was not trained in."
 )
 
 
@@ -85,8 +85,7 @@ def _rendered(facts: CompatFacts, name: str, folder: Path, base: Path, *, change
         return TOPIC.finding("pass", name, f"{name} renders as {facts.base} does{note}.")
     if all(t.text == o.text for _, t, o in pairs) and facts.resolves_vocabulary:
         words = f"{name} renders the same text, and its ids differ only as its tokenizer does"
-        message = f"{words}; the recipe resolves it ({facts.resolves_vocabulary})."
-        return TOPIC.finding("pass", name, message)
+        return TOPIC.resolved(name, words, facts.resolves_vocabulary)
     index, t, o = pairs[0]
     count = f"{len(pairs)} of {len(PROBES)} probe conversations become other tokens"
     shown = f"probe {index} becomes {_excerpt(t, o)}, in the base {_excerpt(o, t)}"
@@ -110,8 +109,7 @@ def _differs(
     facts: CompatFacts, name: str, words: str, observed: str, required: str = ""
 ) -> Finding:
     if facts.recipe.chat_template is not None:
-        message = f"{name}: {words}; the recipe resolves it (chat_template)."
-        return TOPIC.finding("pass", name, message)
+        return TOPIC.resolved(name, f"{name}: {words}", "chat_template")
     return TOPIC.finding(
         "fail",
         name,

@@ -46,8 +46,8 @@ def _own(name: str, found: list[tuple[str, str]]) -> Finding:
             return TOPIC.finding(
                 "fail",
                 name,
-                f"{name}: the licence of its {what}, {text}, allows no derivatives; a merge is "
-                "one.",
+                f"{name}: the licence of its {what}, {text}, "
+                "allows no derivatives; a merge is one.",
                 observed=text,
                 required="a licence that allows derivatives",
                 remedy="Ask the author for leave and record it as a waiver, or leave the source out.",
@@ -68,8 +68,8 @@ def _conflicts(stated: dict[str, set[str]]) -> list[Finding]:
         TOPIC.finding(
             "fail",
             f"{holders[a][0]} and {holders[b][0]}",
-            f"{a} ({', '.join(holders[a])}) and {b} ({', '.join(holders[b])}) exclude each other: "
-            f"{why}.",
+            f"{a} ({', '.join(holders[a])}) and {b} ({', '.join(holders[b])}) "
+            f"exclude each other: {why}.",
             observed=f"{a}, {b}",
             required="licences that one derivative can carry together",
             remedy="Leave one of the sources out, or record a written permission as a waiver.",

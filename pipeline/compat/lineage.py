@@ -49,16 +49,16 @@ def _model(facts: CompatFacts, name: str, model: Checkpoint) -> Finding:
         return TOPIC.finding(
             "cannot_judge",
             name,
-            f"{name} has no weight matrix in common with {facts.base}, so its descent cannot be "
-            "seen.",
+            f"{name} has no weight matrix in common with {facts.base}, "
+            "so its descent cannot be seen.",
             remedy=_REMEDY,
         )
     middle = statistics.median(d.cosine for d in measured)
     moved = statistics.median(d.relative for d in measured)
     far = min(measured, key=lambda d: d.cosine)
     numbers = (
-        f"median cosine {middle:.3f} and relative distance {moved:.3f} over {len(measured)} "
-        f"matrices, lowest {far.cosine:.3f} in {far.tensor}"
+        f"median cosine {middle:.3f} and relative distance {moved:.3f} "
+        f"over {len(measured)} matrices, lowest {far.cosine:.3f} in {far.tensor}"
     )
     good = middle >= MIN_COSINE
     return TOPIC.finding(
@@ -119,8 +119,8 @@ def _adapter(facts: CompatFacts, name: str, source: Source, adapter: Adapter) ->
     return TOPIC.finding(
         "fail",
         name,
-        f"{name}: its adapter was made from another base: weights {stated[:12]} ({where}), but "
-        f"{source.reference.base} has {here[:12]}.",
+        f"{name}: its adapter was made from another base: "
+        f"weights {stated[:12]} ({where}), but {source.reference.base} has {here[:12]}.",
         observed=stated,
         required=here,
         remedy=_REMEDY,

@@ -64,6 +64,10 @@ class Topic:
         """A finding of this check."""
         return Finding(self.code, self.title, status, subject, observed, required, message, remedy)
 
+    def resolved(self, subject: str, words: str, by: str) -> Finding:
+        """A pass: the difference that `words` tell is one that the key `by` of the recipe settles."""
+        return self.finding("pass", subject, f"{words}; the recipe resolves it ({by}).")
+
 
 CheckFunction = Callable[[CompatFacts], list[Finding]]
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
 
 # Imported for their registration; the order here is the order of the findings.
 from pipeline.compat import (  # isort: skip
@@ -19,17 +19,17 @@ from pipeline.compat import (  # isort: skip
     licences as licences,
 )
 from pipeline.compat.registry import CHECKS, CompatFacts
-from pipeline.compat.waivers import parse_waivers, waived
 from pipeline.errors import InputError
 from pipeline.facts import Finding
 from pipeline.recipe import Recipe
 from pipeline.sources import Source
+from pipeline.waivers import Waiver
 
 
 def run_checks(
     recipe: Recipe,
     sources: Mapping[str, Source],
-    waivers: Sequence[Any] = (),
+    waivers: Sequence[Waiver] = (),
     *,
     today: date | None = None,
     cache: Path | None = None,
@@ -37,18 +37,33 @@ def run_checks(
     """Every finding of every check, in the order of checks and then of sources.
 
     `sources` are the recipe's, by the name that findings are to use, the base first; where the
-    recipe has no base_model, all are held against the first. `waivers` are mappings of `check` (a
-    code, or `code:subject`), `name`, `reason` and `expires`; one holds until the end of its day
+    recipe has no base_model, all are held against the first. The check of a waiver is a code, or
+    `code:subject` for one source alone; others are the gate's. It holds until the end of its day
     (`today`: default the UTC date). `cache` is that of `hashes.file_digests`.
     """
     if not sources:
         raise InputError(f"{recipe.where}: names no model, so there is nothing to check.")
-    granted, day = parse_waivers(waivers), today or datetime.now(UTC).date()
+    day = today or datetime.now(UTC).date()
     facts = CompatFacts(recipe, sources, _base(recipe, sources), cache)
     found = [finding for check in CHECKS.values() for finding in check.function(facts)]
-    return [waived(finding, granted, day) for finding in found]
+    return [_waived(finding, waivers, day) for finding in found]
 
 
 def _base(recipe: Recipe, sources: Mapping[str, Source]) -> str:
     stated = (name for name, s in sources.items() if s.reference == recipe.base_model)
     return next(stated, next(iter(sources)))
+
+
+def _waived(finding: Finding, waivers: Sequence[Waiver], today: date) -> Finding:
+    """The finding, with status `waived` where it blocks and a waiver covers it on that day.
+
+    The message says who waived it; a waiver that has expired is mentioned, and changes nothing.
+    """
+    named = (finding.code, f"{finding.code}:{finding.subject}")
+    covering = [waiver for waiver in waivers if finding.blocks and waiver.check in named]
+    for waiver in covering:
+        if not waiver.expired(today):
+            message = f"{finding.message} Waived {waiver.words}"
+            return replace(finding, status="waived", message=message)
+    expired = [f" A waiver has expired ({waiver.words})." for waiver in covering]
+    return replace(finding, message=finding.message + "".join(expired))

@@ -35,8 +35,7 @@ def _compare(facts: CompatFacts, name: str, model: Checkpoint) -> Finding:
     if not (faults := words + lacking + extra):
         return TOPIC.finding("pass", name, f"{name} has the tensors of {facts.base}.")
     if rows_only and not lacking and not extra and facts.resolves_vocabulary:
-        resolved = f"; the recipe resolves it ({facts.resolves_vocabulary})."
-        return TOPIC.finding("pass", name, f"{name}: {listed(words)}{resolved}")
+        return TOPIC.resolved(name, f"{name}: {listed(words)}", facts.resolves_vocabulary)
     return TOPIC.finding(
         "fail",
         name,

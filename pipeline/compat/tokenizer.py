@@ -40,15 +40,17 @@ def _compare(facts: CompatFacts, name: str, folder: Path, ours: TokenizerFacts |
     if not differences:
         return TOPIC.finding("pass", name, f"{name} has the tokenizer of {facts.base}.")
     if facts.resolves_vocabulary:
-        resolved = f"; the recipe resolves it ({facts.resolves_vocabulary})."
-        return TOPIC.finding("pass", name, f"{name}: {listed(differences)}{resolved}")
+        return TOPIC.resolved(name, f"{name}: {listed(differences)}", facts.resolves_vocabulary)
     return TOPIC.finding(
         "fail",
         name,
         f"{name} differs in its tokenizer from {facts.base}: {listed(differences)}.",
         observed=_size(theirs),
         required=_size(ours),
-        remedy="Say in the recipe whose tokens the merge has: tokenizer_source: union, base, or a model.",
+        remedy=(
+            "Say in the recipe whose tokens the merge has: tokenizer_source: "
+            "union, base, or a model."
+        ),
     )
 
 
@@ -58,10 +60,7 @@ def _size(facts: TokenizerFacts) -> str:
 
 def _missing(facts: CompatFacts, name: str, lacking: str) -> Finding:
     if facts.resolves_vocabulary:
-        message = (
-            f"{lacking} has no tokenizer; the recipe resolves it ({facts.resolves_vocabulary})."
-        )
-        return TOPIC.finding("pass", name, message)
+        return TOPIC.resolved(name, f"{lacking} has no tokenizer", facts.resolves_vocabulary)
     return TOPIC.finding(
         "cannot_judge",
         name,

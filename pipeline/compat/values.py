@@ -43,7 +43,10 @@ def _finding(name: str, faults: list[str]) -> Finding:
         f"{name} has weights that cannot be merged: {listed(faults)}.",
         observed=listed(faults, 20),
         required="finite values of F32, F16, BF16 or F64",
-        remedy="Merge the float weights that a quantized model was made from; train a broken one again.",
+        remedy=(
+            "Merge the float weights that a quantized model was made from; "
+            "train a broken one again."
+        ),
     )
 
 

@@ -66,8 +66,8 @@ def _check_arguments(backend: str, model_args: Mapping[str, Any], adapter: Path 
     ]
     if adapter and _ADAPTER_ARGUMENT.get(backend, "") is None:
         faults.append(
-            f"params.yaml: evaluate.backend is {backend}, which does not load adapters through lm-eval, and an "
-            "expert is one. Use hf or vllm."
+            f"params.yaml: evaluate.backend is {backend}, "
+            "which does not load adapters through lm-eval, and an expert is one. Use hf or vllm."
         )
     if faults:
         raise InputError.of(faults)
@@ -90,9 +90,10 @@ def _folder_arguments(
 def _served_arguments(backend: str, model_args: Mapping[str, Any], variant: str) -> dict[str, Any]:
     if not any(VARIANT in str(value) for value in model_args.values()):
         raise InputError(
-            f"params.yaml: evaluate.backend is {backend}, a server, and no value of model_args contains {VARIANT}: "
-            "every variant would be scored on the same model. Serve each variant under its name and write for "
-            f"example `model: {VARIANT!r}`."
+            f"params.yaml: evaluate.backend is {backend}, a server, "
+            f"and no value of model_args contains {VARIANT}: "
+            "every variant would be scored on the same model. "
+            f"Serve each variant under its name and write for example `model: {VARIANT!r}`."
         )
     return {
         key: value.replace(VARIANT, variant) if isinstance(value, str) else value
@@ -114,5 +115,6 @@ def _create(backend: str, arguments: Mapping[str, Any], batch_size: int) -> Any:
         return get_model(backend).create_from_arg_obj(dict(arguments), {"batch_size": batch_size})
     except (ImportError, TypeError) as error:  # a package is missing, or model_args has a wrong key
         raise InputError(
-            f"params.yaml: lm-eval cannot make the backend {backend} with evaluate.model_args: {error}"
+            f"params.yaml: lm-eval cannot make the backend {backend} "
+            f"with evaluate.model_args: {error}"
         ) from error

@@ -46,7 +46,8 @@ def _lines(path: Path) -> list[str]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InputError(
-            f"{path}: no such golden set. Write it as JSON Lines, or correct evaluate.golden in params.yaml."
+            f"{path}: no such golden set. "
+            "Write it as JSON Lines, or correct evaluate.golden in params.yaml."
         ) from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 at byte {error.start}. Save it as UTF-8.") from None

@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.evaluate.chat import token_ids
+from pipeline.evaluate.generation import generate, load_model
 from pipeline.evaluate.runtime import device, quiet, repeatable
 from pipeline.progress import bars
 
@@ -73,14 +74,14 @@ def _alternate(
 
 def _load(folder: Path, adapter: Path | None) -> tuple[Any, Any]:
     """(model in evaluation mode, tokenizer)."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True)
+    model = load_model(folder)
     if adapter is not None:
         from peft import PeftModel
 
-        model = PeftModel.from_pretrained(model, adapter)
-    return model.to(device()).eval(), AutoTokenizer.from_pretrained(folder)
+        model = PeftModel.from_pretrained(model, adapter).to(device()).eval()
+    return model, AutoTokenizer.from_pretrained(folder)
 
 
 def _encode(loaded: tuple[Any, Any], system: str, prompt: str) -> Any:
@@ -93,18 +94,9 @@ def _encode(loaded: tuple[Any, Any], system: str, prompt: str) -> Any:
 
 def _time(model: Any, ids: Any, count: int) -> float:
     """Milliseconds to generate `count` tokens after `ids`."""
-    import torch
-
     start = time.perf_counter()
-    with torch.inference_mode():
-        answer = model.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            min_new_tokens=count,
-            max_new_tokens=count,
-            do_sample=False,
-        )
-        answer[0, -1].item()  # waits for an accelerator, which works asynchronously
+    answer = generate(model, ids, min_new_tokens=count, max_new_tokens=count)
+    answer[0, -1].item()  # waits for an accelerator, which works asynchronously
     return (time.perf_counter() - start) * 1000
 
 

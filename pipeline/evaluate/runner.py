@@ -154,13 +154,15 @@ def _check_decoding(lm: Any, max_new_tokens: int) -> None:
         return
     if lm.model.generation_config.eos_token_id is None:
         raise InputError(
-            f"{lm.pretrained}: neither config.json nor generation_config.json has an eos_token_id, so no answer "
-            "would end before max_new_tokens. Add the token that ends an assistant's turn."
+            f"{lm.pretrained}: neither config.json nor generation_config.json has an eos_token_id, "
+            "so no answer would end before max_new_tokens. "
+            "Add the token that ends an assistant's turn."
         )
     if max_new_tokens >= lm.max_length:
         raise InputError(
-            f"params.yaml: evaluate.max_new_tokens is {max_new_tokens}; it must be below {lm.max_length}, the "
-            "model's longest sequence, to leave room for the prompt."
+            f"params.yaml: evaluate.max_new_tokens is {max_new_tokens}; "
+            f"it must be below {lm.max_length}, the model's longest sequence, "
+            "to leave room for the prompt."
         )
 
 
@@ -180,8 +182,9 @@ def _check_truncation(lm: Any, samples: Samples) -> None:
     ]
     if cut:
         raise InputError(
-            f"{len(cut)} prompts do not fit: with max_new_tokens they exceed the model's {lm.max_length} tokens, and "
-            f"would be cut. The first: {cut[0]}. Shorten them, or lower evaluate.max_new_tokens in params.yaml."
+            f"{len(cut)} prompts do not fit: with max_new_tokens they exceed the model's "
+            f"{lm.max_length} tokens, and would be cut. The first: {cut[0]}. "
+            "Shorten them, or lower evaluate.max_new_tokens in params.yaml."
         )
 
 

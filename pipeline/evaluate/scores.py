@@ -70,8 +70,8 @@ def _filter(task: SkillTask, metric: str, samples: Sequence[Mapping[str, Any]]) 
         return named or filters[0]
     choices = ", ".join(f"{metric.partition(',')[0]},{name}" for name in filters)
     raise InputError(
-        f"params.yaml: evaluate.skills.{task.skill}.metrics: {metric!r} names no single filter of {task.name}. "
-        f"Valid: {choices}."
+        f"params.yaml: evaluate.skills.{task.skill}.metrics: "
+        f"{metric!r} names no single filter of {task.name}. Valid: {choices}."
     )
 
 
@@ -79,7 +79,8 @@ def _value(task: SkillTask, metric: str, sample_id: str, sample: Mapping[str, An
     name, where = metric.partition(",")[0], f"{task.skill}: sample {sample_id}"
     if name not in sample["metrics"]:
         raise InputError(
-            f"{where}: {task.name} gives no metric {name!r}; it gives {', '.join(sample['metrics'])}. "
+            f"{where}: {task.name} gives no metric {name!r}; "
+            f"it gives {', '.join(sample['metrics'])}. "
             f"Correct params.yaml: evaluate.skills.{task.skill}.metrics, or the task."
         )
     try:
@@ -88,8 +89,8 @@ def _value(task: SkillTask, metric: str, sample_id: str, sample: Mapping[str, An
         value = math.nan
     if not math.isfinite(value):
         raise InputError(
-            f"{where}: metric {name!r} is {sample[name]!r}; it must be one finite number per sample. "
-            "Choose another metric, or correct the task."
+            f"{where}: metric {name!r} is {sample[name]!r}; "
+            "it must be one finite number per sample. Choose another metric, or correct the task."
         )
     return value
 
@@ -102,8 +103,9 @@ def _check_complete(
     foreign = sorted(set(found) - set(expected))
     if not found or missing or doubled or foreign:
         raise InputError(
-            f"{task.skill}: {metric} was scored on {len(found)} samples; it must be scored once on each of "
-            f"{len(expected)}. Missing: {_some(missing)}; doubled: {_some(doubled)}; unexpected: {_some(foreign)}."
+            f"{task.skill}: {metric} was scored on {len(found)} samples; "
+            f"it must be scored once on each of {len(expected)}. "
+            f"Missing: {_some(missing)}; doubled: {_some(doubled)}; unexpected: {_some(foreign)}."
         )
 
 

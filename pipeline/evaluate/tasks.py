@@ -44,6 +44,7 @@ class _Rows(list[dict[str, Any]]):
 
     @property
     def features(self) -> dict[str, None]:
+        """The keys of all rows; lm-eval asks for their names alone."""
         return dict.fromkeys(key for row in self for key in row)
 
 
@@ -77,15 +78,16 @@ def _own(skill: str, spec: SkillSpec, golden: Path, max_new_tokens: int) -> Skil
     name, config, manager = _index(path)
     if (config.get("num_fewshot") or 0) > 0:
         raise InputError(
-            f"{path}: num_fewshot is {config['num_fewshot']}; it must be 0, for the shots would come from the "
-            "golden set itself. Put worked examples into `description`."
+            f"{path}: num_fewshot is {config['num_fewshot']}; "
+            "it must be 0, for the shots would come from the golden set itself. "
+            "Put worked examples into `description`."
         )
     overrides = {"task": name, **_over_golden(rows, config, max_new_tokens)}
     task = _build(manager, {"group": skill, "task": [overrides]}, path)
     if len(task.eval_docs) != len(rows):
         raise InputError(
-            f"{path}: process_docs keeps {len(task.eval_docs)} of the {len(rows)} rows of {golden}; "
-            "all must be scored. Remove the rows from the golden set instead."
+            f"{path}: process_docs keeps {len(task.eval_docs)} of the {len(rows)} rows of "
+            f"{golden}; all must be scored. Remove the rows from the golden set instead."
         )
     if scorer := task.config.process_results:
         task.config.process_results = _named(scorer, path)
@@ -117,7 +119,8 @@ def _index(path: Path) -> tuple[str, dict[str, Any], Any]:
         if entry.yaml_path == path.resolve() and name in manager.all_subtasks:
             return name, entry.cfg, manager
     raise InputError(
-        f"{path}: not an lm-eval task. It must be YAML with a key `task`, whose name no other file of its folder has."
+        f"{path}: not an lm-eval task. "
+        "It must be YAML with a key `task`, whose name no other file of its folder has."
     )
 
 
@@ -150,8 +153,8 @@ def _named(scorer: Callable[..., Any], path: Path) -> Callable[..., Any]:
             return scorer(doc, results)
         except Exception as error:
             raise InputError(
-                f"{path}: process_results failed on sample {doc['id']}: {type(error).__name__}: {error}. "
-                "A metric must score every answer, however malformed."
+                f"{path}: process_results failed on sample {doc['id']}: {type(error).__name__}: "
+                f"{error}. A metric must score every answer, however malformed."
             ) from error
 
     return score
@@ -180,14 +183,16 @@ def _shipped(skill: str, spec: SkillSpec) -> SkillTask:
     manager = TaskManager()
     if spec.task not in manager.task_index:
         raise InputError(
-            f"params.yaml: evaluate.skills.{skill}.task is {spec.task!r}, which lm-eval does not have."
-            f"{_near(spec.task, manager.all_tasks)} For a task of your own give the path of its YAML file."
+            f"params.yaml: evaluate.skills.{skill}.task is {spec.task!r}, "
+            f"which lm-eval does not have.{_near(spec.task, manager.all_tasks)} "
+            "For a task of your own give the path of its YAML file."
         )
     try:
         found = manager.load([spec.task])["tasks"]
     except OSError as error:  # what the hub's clients raise for any failed or forbidden download
         raise EnvironmentFault(
-            f"params.yaml: evaluate.skills.{skill}.task: the data of lm-eval's {spec.task} cannot be loaded ({error}). "
+            f"params.yaml: evaluate.skills.{skill}.task: "
+            f"the data of lm-eval's {spec.task} cannot be loaded ({error}). "
             "Check the network, or fill the cache of `datasets` where there is one."
         ) from error
     digest = digest_of(

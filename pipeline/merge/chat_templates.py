@@ -77,8 +77,8 @@ def resolve_chat_template(recipe: Recipe, weights: Mapping[Reference, Weights]) 
     if "{" in asked:
         return asked
     raise InputError(
-        f"{recipe.where}: recipe.chat_template is {asked!r}, which is neither the name of a template "
-        f"nor a Jinja text.{nearest(asked, ('auto', *NAMED))}"
+        f"{recipe.where}: recipe.chat_template is {asked!r}, which is neither the name of a "
+        f"template nor a Jinja text.{nearest(asked, ('auto', *NAMED))}"
     )
 
 

@@ -16,6 +16,7 @@ import torch
 
 from pipeline.errors import EnvironmentFault, InputError
 from pipeline.facts import write_json
+from pipeline.folders import FolderKind, check_replaceable, whole_folder
 from pipeline.merge.chat_templates import resolve_chat_template
 from pipeline.merge.plan import Plan, Step
 from pipeline.merge.planner import make_plan
@@ -24,7 +25,6 @@ from pipeline.merge.side_files import write_side_files
 from pipeline.merge.stream import compute
 from pipeline.merge.vocabulary import make_vocabulary
 from pipeline.merge.weights import Weights
-from pipeline.merge.whole_folder import MARK, check_replaceable, whole_folder
 from pipeline.recipe.types import Recipe
 from pipeline.sources.pin import pin
 from pipeline.sources.reference import Reference
@@ -32,6 +32,8 @@ from pipeline.sources.source import Source
 
 Progress = Callable[[int, int], None]
 SHARD_BYTES = 5_000_000_000
+RECORD = "merge.json"
+MERGE = FolderKind("a merge", RECORD, lambda folder: (folder / RECORD).is_file())
 # Tokenizer and configuration, besides the weights.
 _SIDE_BYTES = 64_000_000
 
@@ -77,11 +79,11 @@ def merge(
     _check_out(plan, sources, out, force)
     shards = lay_out([step.spec for step in plan.steps], shard_bytes)
     _check_space(out, sum(shard.size for shard in shards))
-    with whole_folder(out, force) as folder:
+    with whole_folder(out, MERGE, replace=force) as folder:
         write_side_files(plan, folder)
         with _one_torch_thread(), ShardWriter(folder, shards) as writer:
             _run(plan, writer, seed, threads, progress)
-        write_json(folder / MARK, _record(plan, sources, seed, hashes))
+        write_json(folder / RECORD, _record(plan, sources, seed, hashes))
     return _report(plan, out, seed, shards)
 
 
@@ -134,7 +136,7 @@ def _one_torch_thread() -> Iterator[None]:
 
 
 def _check_out(plan: Plan, sources: Mapping[Reference, Source], out: Path, force: bool) -> None:
-    check_replaceable(out.absolute(), force)
+    check_replaceable(out.absolute(), MERGE, replace=force)
     place = out.resolve()
     for reference in plan.weights:
         source = sources[reference]

@@ -43,6 +43,7 @@ class _Planner:
         self.faults: list[str] = []
 
     def plan(self) -> Plan:
+        """Every step of the merge. Raises InputError that lists every fault of every slice."""
         for weights in self.weights.values():
             self._check_source(weights)
         steps: dict[str, Step] = {}
@@ -152,8 +153,9 @@ class _Planner:
         stored = next(dtype for dtype in dtypes if dtype not in FLOATS)
         if len(dtypes) > 1 or stored.startswith("F8") or any(o.adapted for o in operands):
             self.faults.append(
-                f"{dtypes[stored].weights.reference}: {name} is stored as {stored}; quantized "
-                "weights cannot be merged. Name the model in float32, bfloat16 or float16."
+                f"{dtypes[stored].weights.reference}: {name} is stored as {stored}; "
+                "quantized weights cannot be merged. "
+                "Name the model in float32, bfloat16 or float16."
             )
             return None
         return Step(name, stored, template.shape, None, (template,), {}, rows=False, copied=True)
@@ -176,13 +178,13 @@ class _Planner:
             count = self.weights[source.model].layers.count
             if not count and self.recipe.has_gradients:
                 self.faults.append(
-                    f"{source.model}: its layers cannot be told from the names of its tensors, so "
-                    "a gradient has no meaning. Give single values or filters instead."
+                    f"{source.model}: its layers cannot be told from the names of its tensors, "
+                    "so a gradient has no meaning. Give single values or filters instead."
                 )
             if source.layers and source.layers[1] > count:
                 self.faults.append(
-                    f"{self.recipe.where}: layer_range {list(source.layers)} of {source.model} goes "
-                    f"beyond its {count} layers. Use at most [0, {count}]."
+                    f"{self.recipe.where}: layer_range {list(source.layers)} of {source.model} "
+                    f"goes beyond its {count} layers. Use at most [0, {count}]."
                 )
 
     def _check_source(self, weights: Weights) -> None:

@@ -155,6 +155,6 @@ def _write_at(descriptor: int, data: bytes | memoryview, start: int) -> None:
             view, start = view[written:], start + written
     except OSError as error:
         raise EnvironmentFault(
-            f"writing the merged weights failed: {error.strerror}. Free space or mend the disk, "
-            "then run the merge again."
+            f"writing the merged weights failed: {error.strerror}. "
+            "Free space or mend the disk, then run the merge again."
         ) from error

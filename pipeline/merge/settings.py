@@ -59,6 +59,6 @@ def _zero_sum(recipe: Recipe, settings: dict[str, Any], tensor: str) -> list[str
     if abs(sum(weights)) > VANISHING * sum(map(abs, weights)):
         return []
     return [
-        f"{recipe.where}: the weights for {tensor} are {list(weights)}; their sum is 0, and a mean "
-        "divides by it. Change a weight, or set normalize: false."
+        f"{recipe.where}: the weights for {tensor} are {list(weights)}; "
+        "their sum is 0, and a mean divides by it. Change a weight, or set normalize: false."
     ]

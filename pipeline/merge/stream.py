@@ -106,7 +106,8 @@ class _Inputs:
 def _check_finite(step: Step, result: Tensor) -> None:
     if not torch.isfinite(result).all():
         raise InputError(
-            f"{step.name}: the merge has infinite or undefined values. Either a source has them "
-            f"(`mergegate check` names it), or they exceed the range of {FLOATS[step.dtype]}: "
+            f"{step.name}: the merge has infinite or undefined values. "
+            "Either a source has them (`mergegate check` names it), "
+            f"or they exceed the range of {FLOATS[step.dtype]}: "
             "set out_dtype: bfloat16 or float32, or lower weight and lambda."
         )

@@ -116,8 +116,9 @@ def _table(weights: Weights) -> Table:
     facts = tokenizer_facts(weights.model.folder)
     if facts is None or not (facts.vocabulary or facts.added):
         raise InputError(
-            f"{weights.reference}: has no tokenizer.json, from which the recipe's tokenizer could "
-            "be made. Save it with transformers' fast tokenizer, or leave tokenizer out."
+            f"{weights.reference}: has no tokenizer.json, "
+            "from which the recipe's tokenizer could be made. "
+            "Save it with transformers' fast tokenizer, or leave tokenizer out."
         )
     rows = next((i.shape[0] for n, i in weights.tensors.items() if is_input_embedding(n)), 0)
     if not rows:
@@ -164,8 +165,8 @@ def _check_rules(recipe: Recipe, tables: Mapping[Reference, Table]) -> None:
             wanted not in known.values() if isinstance(wanted, int) else wanted not in known
         ):
             faults.append(
-                f"{recipe.where}: tokenizer.tokens[{token!r}] takes the row of {wanted!r} from "
-                f"{model}, which has no such token. Name a model that has it."
+                f"{recipe.where}: tokenizer.tokens[{token!r}] takes the row of {wanted!r} "
+                f"from {model}, which has no such token. Name a model that has it."
             )
     if faults:
         raise InputError.of(faults)

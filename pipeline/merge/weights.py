@@ -80,8 +80,8 @@ class Weights:
             self._fits(name, new, stored)
             if index and not torch.equal(new, value):
                 raise InputError(
-                    f"{self.reference}: the adapter saves two different tensors for {name}, which "
-                    "embeddings and output head share. Untie them in the base, or train one."
+                    f"{self.reference}: the adapter saves two different tensors for {name}, "
+                    "which embeddings and output head share. Untie them in the base, or train one."
                 )
             value = new
         return value

@@ -12,16 +12,28 @@ from typing import Any
 from pipeline.errors import EnvironmentFault, InputError
 from pipeline.evaluate.chat import token_ids
 from pipeline.evaluate.runtime import quiet, repeatable
-from pipeline.facts import digest_of
+from pipeline.facts import digest_of, read_json
+from pipeline.folders import FolderKind, whole_folder
 from pipeline.progress import bars
-from pipeline.quantize.folder import whole_folder
 from pipeline.quantize.scheme import GROUPED, check_scheme, fit_group_size
 from pipeline.quantize.workarounds import no_pinned_memory
 
-# Kept in full precision: the last layer decides between near-equal tokens, and is often tied to the embedding.
+# Kept in full precision: the last layer decides between near-equal tokens, and is often tied to
+# the embedding.
 IGNORED = ("lm_head",)
 # What the quantized folder has of its own; every other file is copied from the merged one.
 _REPLACED = ("config.json", "merge.json", "model.safetensors.index.json")
+
+
+def _is_quantized(folder: Path) -> bool:
+    """Whether it holds a quantized model, or only the note that a stage left instead of one."""
+    config = folder / "config.json"
+    if not config.is_file():
+        return [path.name for path in folder.iterdir()] == ["SKIPPED.md"]
+    return "quantization_config" in read_json(config)
+
+
+QUANTIZED = FolderKind("a quantized model", "config.json with a quantization_config", _is_quantized)
 
 
 @dataclass(frozen=True)
@@ -71,7 +83,7 @@ def quantize(
         used = [] if algorithm == "rtn" else prompts
         ids = [token_ids(tokenizer, system, prompt) for prompt in used]
         _apply(model, tokenizer, _recipe(scheme, algorithm, size), ids)
-        with whole_folder(out) as part:
+        with whole_folder(out, QUANTIZED) as part:
             _save(model, merged, part)
             after = _weight_bytes(part)
     return QuantizeReport(
@@ -95,8 +107,8 @@ def _check_inputs(merged: Path, algorithm: str, prompts: Sequence[str]) -> None:
         raise InputError(f"{merged}: has no config.json. Quantize the folder of a merged model.")
     if not prompts and algorithm != "rtn":
         raise InputError(
-            f"params.yaml: quantize.algorithm {algorithm} needs calibration prompts, and there are none. Add golden "
-            "sets to the tune split, or use rtn."
+            f"params.yaml: quantize.algorithm {algorithm} needs calibration prompts, "
+            "and there are none. Add golden sets to the tune split, or use rtn."
         )
 
 
@@ -165,7 +177,7 @@ def _apply(model: Any, tokenizer: Any, recipe: list[Any], ids: Sequence[Sequence
 def _save(model: Any, merged: Path, part: Path) -> None:
     """The quantized weights and config, and the merged model's other files byte for byte."""
     model.save_pretrained(part, save_compressed=True)
-    # config.json says all that it says, and it holds Python object tags, which no safe loader reads.
+    # config.json says all that it says, and no safe loader reads the Python object tags in it.
     (part / "recipe.yaml").unlink()
     for path in sorted(merged.iterdir()):
         if path.is_file() and path.suffix != ".safetensors" and path.name not in _REPLACED:

@@ -8,7 +8,6 @@ from typing import Literal, get_args
 from pipeline.errors import InputError
 from pipeline.strict import nearest
 
-Scheme = Literal["W4A16", "W4A16_ASYM", "W8A8", "FP8_DYNAMIC"]
 Algorithm = Literal["gptq", "awq", "rtn"]
 
 # gptq: Frantar et al., arXiv 2210.17323. awq: Lin et al., arXiv 2306.00978. rtn: round to nearest.
@@ -29,8 +28,8 @@ def check_scheme(scheme: str, algorithm: str, group_size: int | str) -> None:
         faults.append(f"quantize.scheme is {scheme!r}.{nearest(scheme, ALGORITHMS)}")
     elif algorithm not in ALGORITHMS[scheme]:
         faults.append(
-            f"quantize.algorithm is {algorithm!r}; for {scheme} it must be "
-            f"{' or '.join(ALGORITHMS[scheme])}."
+            f"quantize.algorithm is {algorithm!r}; "
+            f"for {scheme} it must be {' or '.join(ALGORITHMS[scheme])}."
         )
     if algorithm not in get_args(Algorithm):
         faults.append(f"quantize.algorithm is {algorithm!r}; it must be gptq, awq or rtn.")
@@ -56,8 +55,9 @@ def fit_group_size(group_size: int | str, in_features: Mapping[str, int]) -> int
         f"{name} has {columns}" for name, columns in in_features.items() if columns % sizes[-1]
     ]
     raise InputError(
-        f"params.yaml: quantize.group_size is {group_size}; {' or '.join(map(str, sizes))} must divide the input "
-        f"columns of every linear layer. {_some(misfits)}. Name a size that divides them all, or use W8A8."
+        f"params.yaml: quantize.group_size is {group_size}; "
+        f"{' or '.join(map(str, sizes))} must divide the input columns of every linear layer. "
+        f"{_some(misfits)}. Name a size that divides them all, or use W8A8."
     )
 
 

@@ -67,6 +67,7 @@ class _Loader(yaml.SafeLoader):
     """SafeLoader that refuses a key given twice instead of keeping the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """The mapping of a node. Raises ConstructorError where a key stands in it twice."""
         seen: set[tuple[str, str]] = set()
         for key, _ in node.value:
             name = (key.tag, str(key.value))

@@ -122,12 +122,12 @@ def _parameters(*specs: ParameterSpec) -> Mapping[str, ParameterSpec]:
 
 
 _DARE = (
-    "Yu, Yu, Yu, Huang, Li: Language Models are Super Mario: Absorbing Abilities from Homologous "
-    "Models as a Free Lunch. ICML 2024, arXiv 2311.03099"
+    "Yu, Yu, Yu, Huang, Li: Language Models are Super Mario: "
+    "Absorbing Abilities from Homologous Models as a Free Lunch. ICML 2024, arXiv 2311.03099"
 )
 _TIES = (
-    "Yadav, Tam, Choshen, Raffel, Bansal: TIES-Merging: Resolving Interference When Merging "
-    "Models. NeurIPS 2023, arXiv 2306.01708"
+    "Yadav, Tam, Choshen, Raffel, Bansal: TIES-Merging: "
+    "Resolving Interference When Merging Models. NeurIPS 2023, arXiv 2306.01708"
 )
 _SURVIVORS = "It scales the survivors by 1 / density."
 

@@ -79,8 +79,9 @@ def _count_faults(recipe: Recipe, part: Slice, where: str) -> Iterator[str]:
         yield f"{where} has {found} models{besides}; {recipe.merge_method} takes {wanted}."
     elif recipe.merge_method == "slerp" and base and base not in _models(operands_of(recipe, part)):
         yield (
-            f"{where}: base_model {base} is neither of the two models, but slerp starts at the "
-            "base. Name one of the two, or leave base_model out to start at the first."
+            f"{where}: base_model {base} is neither of the two models, "
+            "but slerp starts at the base. "
+            "Name one of the two, or leave base_model out to start at the first."
         )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.recipe.methods import INT8_MASK, MethodSpec, ParameterSpec
-from pipeline.strict import nearest
+from pipeline.strict import nearest, shown
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def _spec(
     if per_model and not spec.per_model and spec is not INT8_MASK:
         faults.append(
             f"{where}.{name} stands with one model, but holds for all of them. "
-            f"Move it to the recipe's parameters."
+            "Move it to the recipe's parameters."
         )
         return None
     return spec
@@ -145,8 +145,7 @@ def _number(value: Any) -> float | None:
 
 def _out_of_range(value: Any, where: str, spec: ParameterSpec) -> str:
     way_out = "" if spec.default is None else ", or leave the key out"
-    shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
     return (
-        f"{where} is {shown}; it must be {spec.range}. {spec.meaning} "
-        f"Use for example `{spec.example}`{way_out}."
+        f"{where} is {shown(value)}; it must be {spec.range}. "
+        f"{spec.meaning} Use for example `{spec.example}`{way_out}."
     )

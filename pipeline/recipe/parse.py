@@ -18,7 +18,7 @@ from pipeline.recipe.references import parse_reference
 from pipeline.recipe.tokenizer import parse_tokenizer, parse_tokenizer_source
 from pipeline.recipe.types import Recipe, Slice, SliceSource
 from pipeline.sources.reference import Reference
-from pipeline.strict import Fields, nearest, one_of, text
+from pipeline.strict import Fields, filled, nearest, one_of, sequence, text
 
 DTYPES = ("float32", "float16", "bfloat16")
 _MODELS_OR = "a list of models, each `- model: REFERENCE` with its parameters"
@@ -51,6 +51,7 @@ class _Reader:
         self.method: MethodSpec | None = self._method()
 
     def recipe(self, source_text: str | None, digest: str) -> Recipe:
+        """The recipe, as far as it can be read; the faults are in `faults`."""
         top = self.top
         base = self._reference(top, "base_model", required=False)
         slices, stacked, module_parameters = self._output()
@@ -78,8 +79,8 @@ class _Reader:
         name = self.top.get("merge_method", text, f"one of {', '.join(METHODS)}")
         if name is not None and name not in METHODS:
             self.faults.append(
-                f"{self.top.where}.merge_method is {name!r}; it must be one of {', '.join(METHODS)}."
-                f"{nearest(name, METHODS)}"
+                f"{self.top.where}.merge_method is {name!r}; "
+                f"it must be one of {', '.join(METHODS)}.{nearest(name, METHODS)}"
             )
         return METHODS.get(name)
 
@@ -102,8 +103,9 @@ class _Reader:
         modules = self.top.value["modules"]
         if not isinstance(modules, Mapping) or list(modules) != ["default"]:
             self.faults.append(
-                f"{self.top.where}.modules must have one entry, default: models of several modules "
-                "(vision and text) are not supported. Merge the text model by itself."
+                f"{self.top.where}.modules must have one entry, default: "
+                "models of several modules (vision and text) are not supported. "
+                "Merge the text model by itself."
             )
             return (), False, {}
         module = Fields(modules["default"], f"{self.top.where}.modules.default", self.faults)
@@ -152,7 +154,7 @@ class _Reader:
         return SliceSource(model, span, parameters) if model else None
 
     def _list(self, fields: Fields, key: str, must: str) -> list[tuple[Any, str]]:
-        items = fields.get(key, _filled_list, must)
+        items = fields.get(key, filled(sequence), must)
         return [(item, f"{fields.where}.{key}[{i}]") for i, item in enumerate(items or [])]
 
     def _parameters(self, fields: Fields, per_model: bool) -> Parameters:
@@ -190,12 +192,6 @@ def _plain(value: Any) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
     return value is None or isinstance(value, bool | int | str)
-
-
-def _filled_list(value: Any) -> list[Any]:
-    if not isinstance(value, list) or not value:
-        raise ValueError
-    return value
 
 
 def _layer_range(value: Any) -> tuple[int, int]:

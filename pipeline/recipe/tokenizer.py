@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pipeline.recipe.references import parse_reference
 from pipeline.recipe.types import Tokenizer, TokenRow, TokenRule
 from pipeline.sources.reference import Reference
-from pipeline.strict import Fields, mapping, one_of, whole
+from pipeline.strict import Fields, flag, mapping, one_of, whole
 
 Origin = Literal["union", "base"] | Reference
 
@@ -62,7 +62,7 @@ def _origin(value: Any, where: str, base: Reference | None, faults: list[str]) -
 def _rule(value: Any, where: str, faults: list[str]) -> TokenRule:
     fields = Fields(value, where, faults)
     fields.seen.add("source")
-    force = fields.get("force", _flag, "true or false", False)
+    force = fields.get("force", flag, "true or false", False)
     row = _row(fields.value.get("source"), f"{where}.source", faults)
     fields.done()
     if force and row is None:
@@ -94,9 +94,3 @@ def _model_token(fields: Fields, faults: list[str]) -> TokenRow | None:
         return None
     parse, must = (str, "a token's text") if given == ["token"] else (whole(0), "an id, 0 or more")
     return TokenRow(model, fields.get(given[0], parse, must))
-
-
-def _flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError
-    return value

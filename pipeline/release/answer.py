@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.evaluate.chat import token_ids
-from pipeline.evaluate.runtime import device, quiet, repeatable
+from pipeline.evaluate.generation import generate, load_model
+from pipeline.evaluate.runtime import quiet, repeatable
 
 
 def answers(
@@ -31,21 +32,14 @@ def answers(
         adapted: Any = None
         for name, folder in experts.items():
             if kinds[name] == "model":
-                model, tokenizer = _load(folder), AutoTokenizer.from_pretrained(folder)
+                model, tokenizer = load_model(folder), AutoTokenizer.from_pretrained(folder)
             else:
-                model = adapted = _adapt(adapted or _load(base), folder, name)
+                model = adapted = _adapt(adapted or load_model(base), folder, name)
                 tokenizer = AutoTokenizer.from_pretrained(base)
             if name in prompts:
                 ids = token_ids(tokenizer, system, prompts[name])
                 found[name] = _continue(model, tokenizer, ids, max_new_tokens)
     return found
-
-
-def _load(folder: Path) -> Any:
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True)
-    return model.to(device()).eval()
 
 
 def _adapt(model: Any, folder: Path, name: str) -> Any:
@@ -63,11 +57,5 @@ def _continue(model: Any, tokenizer: Any, ids: list[int], max_new_tokens: int) -
     import torch
 
     prompt = torch.tensor([ids], device=model.device)
-    with torch.inference_mode():
-        answer = model.generate(
-            input_ids=prompt,
-            attention_mask=torch.ones_like(prompt),
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-        )
+    answer = generate(model, prompt, max_new_tokens=max_new_tokens)
     return str(tokenizer.decode(answer[0, len(ids) :], skip_special_tokens=True)).strip()

@@ -9,10 +9,12 @@ from typing import Any
 
 from pipeline.errors import CorruptArtifactError, InputError
 from pipeline.facts import digest_file, read_json, write_json, write_text
+from pipeline.folders import FolderKind, whole_folder
 from pipeline.release.card import render_card
 from pipeline.release.record import check_record
 
 RECORD, CARD, RECIPE = "release.json", "README.md", "recipe.yaml"
+RELEASE = FolderKind("a release folder", RECORD, lambda folder: (folder / RECORD).is_file())
 
 
 def write_bundle(out: Path, record: Mapping[str, Any], evidence: Mapping[str, Path]) -> None:
@@ -20,24 +22,21 @@ def write_bundle(out: Path, record: Mapping[str, Any], evidence: Mapping[str, Pa
 
     Holds README.md (the model card), recipe.yaml, release.json and `evidence` (path in the folder:
     file to copy). `files` in release.json lists the SHA-256 of all but itself. Raises InputError
-    naming evidence that is missing.
+    naming evidence that is missing, and where `out` is a folder of another kind.
     """
     if missing := [str(path) for path in evidence.values() if not path.is_file()]:
         raise InputError(
-            f"{', '.join(missing)}: no such file, and the release needs it. Run `mergegate "
-            "release`."
+            f"{', '.join(missing)}: no such file, and the release needs it. "
+            "Run `mergegate release`."
         )
-    partial = out.with_name(f".{out.name}.part")
-    shutil.rmtree(partial, ignore_errors=True)
-    write_text(partial / CARD, render_card(record))
-    write_text(partial / RECIPE, record["identity"]["recipe"]["text"])
-    for name, path in evidence.items():
-        (partial / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, partial / name)
-    files = {name: digest_file(partial / name) for name in sorted({CARD, RECIPE, *evidence})}
-    write_json(partial / RECORD, {**record, "files": files})
-    shutil.rmtree(out, ignore_errors=True)
-    partial.rename(out)
+    with whole_folder(out, RELEASE) as part:
+        write_text(part / CARD, render_card(record))
+        write_text(part / RECIPE, record["identity"]["recipe"]["text"])
+        for name, path in evidence.items():
+            (part / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, part / name)
+        files = {name: digest_file(part / name) for name in sorted({CARD, RECIPE, *evidence})}
+        write_json(part / RECORD, {**record, "files": files})
 
 
 def read_bundle(folder: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The model card: what a reader of a release must know, with metadata in the hub's format."""
+"""The model card: what a reader of a release must know; its head is in `hub_metadata`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pipeline.evaluate.table import Table
+from pipeline.release.hub_metadata import hub_metadata
+from pipeline.release.record import shipped, table_of
 from pipeline.sources import Reference
 
 _NAMES = {"promote": "promoted", "reject": "rejected"}
@@ -26,65 +27,12 @@ def render_card(record: Mapping[str, Any]) -> str:
         ("Provenance", _provenance(record)),
     )
     body = "".join(f"\n## {title}\n\n{text.strip()}\n" for title, text in sections)
-    return f"---\n{_metadata(record)}\n---\n\n# {record['name']}\n\n{_summary(record)}\n{body}"
-
-
-def shipped(record: Mapping[str, Any]) -> str:
-    """The variant that ships: the quantized artifact, or the merge where none was made."""
-    return "quantized" if record["identity"]["quantized"] else "merged"
+    return f"---\n{hub_metadata(record)}\n---\n\n# {record['name']}\n\n{_summary(record)}\n{body}"
 
 
 def comparison_markdown(record: Mapping[str, Any]) -> str:
     """The table of variants by skills, in Markdown."""
-    return _table_of(record).to_markdown()
-
-
-def _metadata(record: Mapping[str, Any]) -> str:
-    from huggingface_hub import ModelCardData
-
-    pins = record["identity"]["sources"]
-    references = [Reference.parse(reference) for reference in pins]
-    models = dict.fromkeys(part for r in references for part in (r.model, r.adapter) if part)
-    return ModelCardData(
-        base_model=list(models),
-        base_model_relation="merge",
-        library_name="transformers",
-        pipeline_tag="text-generation",
-        tags=["merge", "mergegate"],
-        model_name=record["name"],
-        eval_results=_results(record),
-        **_licence(pins),
-    ).to_yaml()
-
-
-def _licence(pins: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The sources' one licence; `other` with all of them named where they have several or none."""
-    sides = [pin[side] for pin in pins.values() for side in ("model", "adapter") if pin[side]]
-    named = sorted({side["licence"] or "unknown" for side in sides})
-    if len(named) == 1 and named != ["unknown"]:
-        return {"license": named[0]}
-    return {"license": "other", "license_name": "-and-".join(named)}
-
-
-def _results(record: Mapping[str, Any]) -> list[Any]:
-    """A hub evaluation result per score of the shipped variant, with the golden set's digest."""
-    from huggingface_hub import EvalResult
-
-    table = _table_of(record)
-    means = dict(table.rows).get(shipped(record), ())
-    return [
-        EvalResult(
-            task_type="text-generation",
-            dataset_type=skill,
-            dataset_name=f"golden set of {skill}",
-            dataset_split="test",
-            dataset_revision=record["identity"]["golden"].get(skill),
-            metric_type=metric,
-            metric_value=mean,
-        )
-        for (skill, metric), mean in zip(table.columns, means, strict=False)
-        if mean is not None
-    ]
+    return table_of(record).to_markdown()
 
 
 def _summary(record: Mapping[str, Any]) -> str:
@@ -92,9 +40,9 @@ def _summary(record: Mapping[str, Any]) -> str:
     said = _NAMES.get(outcome, f"held back ({outcome})")
     experts = ", ".join(record["rollback"]["experts"])
     return (
-        f"A merge of {experts} over {record['rollback']['base']['reference']}, candidate "
-        f"`{record['candidate']}`: **{said}** by the gate of mergegate. The folder loads with "
-        "`AutoModelForCausalLM.from_pretrained`."
+        f"A merge of {experts} over {record['rollback']['base']['reference']}, "
+        f"candidate `{record['candidate']}`: **{said}** by the gate of mergegate. "
+        "The folder loads with `AutoModelForCausalLM.from_pretrained`."
     )
 
 
@@ -119,8 +67,8 @@ def _latency(latency: Mapping[str, Any] | None) -> str:
     if not latency:
         return ""
     times = "; ".join(
-        f"{key.upper()} {latency['merged'][key]:.1f} ms merged, {latency['unmerged'][key]:.1f} ms "
-        "unmerged"
+        f"{key.upper()} {latency['merged'][key]:.1f} ms merged, "
+        f"{latency['unmerged'][key]:.1f} ms unmerged"
         for key in ("p50", "p95")
     )
     where = f"merged weights against base plus adapter, on {latency['device']}"
@@ -190,18 +138,18 @@ def _against(verdict: Mapping[str, Any]) -> list[str]:
 def _limits(record: Mapping[str, Any]) -> str:
     rows = record["verdict"]["rows"]
     tested = (
-        f"{row['check']} ({row['artifact']}): {row['n']} samples, margin {row['margin']:g}, error "
-        f"level {row['alpha']:g}"
+        f"{row['check']} ({row['artifact']}): "
+        f"{row['n']} samples, margin {row['margin']:g}, error level {row['alpha']:g}"
         for row in rows
     )
     return _bullets(
         [
-            "Nothing is known of skills, languages and attacks outside the golden sets. A safety "
-            "suite finds what it asks about and no more.",
+            "Nothing is known of skills, languages and attacks outside the golden sets. "
+            "A safety suite finds what it asks about and no more.",
             "A difference smaller than the margin may have passed; these were the samples: "
             + "; ".join(tested),
-            "Scores hold for the decoding settings, chat template and library versions of this "
-            "release.",
+            "Scores hold for the decoding settings, "
+            "chat template and library versions of this release.",
             _quantization(record),
         ]
     )
@@ -244,14 +192,6 @@ def _provenance(record: Mapping[str, Any]) -> str:
     table = _markdown(("what", "SHA-256"), [(name, f"`{d}`") for name, d in digests.items()])
     versions = ", ".join(f"{name} {v}" for name, v in sorted(identity["versions"].items()))
     return f"{table}\nMade with {versions}. All of it is in `release.json`."
-
-
-def _table_of(record: Mapping[str, Any]) -> Table:
-    stored = record["comparison"]
-    return Table(
-        tuple((skill, metric) for skill, metric in stored["columns"]),
-        tuple((variant, tuple(means)) for variant, means in stored["rows"]),
-    )
 
 
 def _bullets(lines: Iterable[str]) -> str:

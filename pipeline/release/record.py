@@ -116,9 +116,23 @@ def check_record(record: Mapping[str, Any], where: str) -> None:
         sound = {f"lacks {error}": False}
     if wrong := [key for key, right in sound.items() if not right]:
         raise CorruptArtifactError(
-            f"{where}: changed since it was written ({', '.join(wrong)}). Run `mergegate release` "
-            "again."
+            f"{where}: changed since it was written ({', '.join(wrong)}). "
+            "Run `mergegate release` again."
         )
+
+
+def shipped(record: Mapping[str, Any]) -> str:
+    """The variant that ships: the quantized artifact, or the merge where none was made."""
+    return "quantized" if record["identity"]["quantized"] else "merged"
+
+
+def table_of(record: Mapping[str, Any]) -> Table:
+    """The comparison of variants, as it was before it became JSON values."""
+    stored = record["comparison"]
+    return Table(
+        tuple((skill, metric) for skill, metric in stored["columns"]),
+        tuple((variant, tuple(means)) for variant, means in stored["rows"]),
+    )
 
 
 def _kind(pin: Mapping[str, Any]) -> str:

@@ -130,8 +130,8 @@ def _check_promoted(record: Mapping[str, Any], release: Path) -> None:
     verdict = record["verdict"]
     if verdict["outcome"] != "promote":
         raise InputError(
-            f"{release}: the verdict is «{verdict['sentence']}», and only a promoted merge becomes "
-            "a version. Log it as a refusal."
+            f"{release}: the verdict is «{verdict['sentence']}», "
+            "and only a promoted merge becomes a version. Log it as a refusal."
         )
 
 
@@ -139,8 +139,8 @@ def _check_model(record: Mapping[str, Any], model: Path) -> None:
     expected, found = record["quantized_files"] or {}, folder_digests(model)
     if CARD in found:
         raise CorruptArtifactError(
-            f"{model / CARD}: the model card would take its place. Remove the file and quantize "
-            "again."
+            f"{model / CARD}: the model card would take its place. "
+            "Remove the file and quantize again."
         )
     different = sorted(n for n in {*expected, *found} if expected.get(n) != found.get(n))
     if different or digest_of(found) != record["identity"]["quantized"]:
@@ -154,8 +154,8 @@ def _check_target(client: Any, name: str, version: int, digest: str) -> None:
     found = client.get_model_version(name, str(version)).tags.get(store.RELEASE_DIGEST)
     if found != digest:
         raise InputError(
-            f"Version {version} of {name} is not the unmerged set of this release: its digest is "
-            f"{found}, the release names {digest}. Register the unmerged set first."
+            f"Version {version} of {name} is not the unmerged set of this release: "
+            f"its digest is {found}, the release names {digest}. Register the unmerged set first."
         )
 
 

@@ -69,7 +69,7 @@ def rollback(uri: str, name: str, why: str, cache: Path | None = None) -> Rollba
     if rehearsed.target == rehearsed.champion:
         return rehearsed
     with store.connect(uri, existing=True) as client:
-        # The tag first: a command that is killed here leaves the champion where a second one finds it.
+        # The tag first: a command that is killed here leaves the champion for a second one to find.
         reason = store.fitting(why or "no reason given", store.VERSION_TAG_LIMIT)
         client.set_model_version_tag(name, str(rehearsed.champion), ROLLED_BACK, reason)
         client.set_registered_model_alias(name, CHAMPION, str(rehearsed.target))
@@ -155,8 +155,8 @@ def _target(champion: Any) -> tuple[int, str]:
         return int(champion.version), tags[store.RELEASE_DIGEST]
     if ROLLBACK_VERSION not in tags or ROLLBACK_DIGEST not in tags:
         raise InputError(
-            f"{champion.name} version {champion.version}: carries no rollback pointer, so it was "
-            "not registered by mergegate. Move the alias by hand in MLflow."
+            f"{champion.name} version {champion.version}: carries no rollback pointer, "
+            "so it was not registered by mergegate. Move the alias by hand in MLflow."
         )
     return int(tags[ROLLBACK_VERSION]), tags[ROLLBACK_DIGEST]
 
@@ -165,7 +165,8 @@ def _check_answers(name: str, answers: tuple[Answer, ...]) -> None:
     if wrong := [a for a in answers if a.expected != a.observed]:
         listed = "; ".join(f"{a.expert}: {a.observed!r} instead of {a.expected!r}" for a in wrong)
         raise EnvironmentFault(
-            f"{name}: the rollback target's bytes are as released, but it answers differently here "
-            f"({listed}). Install the library versions that release.json of the champion lists; if "
-            "the new answers will do, move the alias by hand in MLflow."
+            f"{name}: the rollback target's bytes are as released, "
+            f"but it answers differently here ({listed}). "
+            "Install the library versions that release.json of the champion lists; "
+            "if the new answers will do, move the alias by hand in MLflow."
         )

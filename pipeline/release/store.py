@@ -42,8 +42,9 @@ def connect(uri: str, *, existing: bool = False) -> Iterator[Any]:
     """
     if existing and (file := _sqlite_file(uri)) and not file.is_file():
         raise EnvironmentFault(
-            f"{uri}: no registry here ({file} does not exist). The first `mergegate release` makes "
-            "it; for another one, name it in registry.uri of params.yaml or with --uri."
+            f"{uri}: no registry here ({file} does not exist). "
+            "The first `mergegate release` makes it; "
+            "for another one, name it in registry.uri of params.yaml or with --uri."
         )
     for key, value in _SETTINGS.items():
         os.environ.setdefault(key, value)
@@ -153,6 +154,7 @@ def _ours(uri: str, error: Any) -> InputError | EnvironmentFault:
 
 def _fault(uri: str, message: str) -> EnvironmentFault:
     return EnvironmentFault(
-        f"{uri}: the registry failed: {message}. Check registry.uri in params.yaml and that the "
-        "server answers, then run the command again: it goes on where it was."
+        f"{uri}: the registry failed: {message}. "
+        "Check registry.uri in params.yaml and that the server answers, "
+        "then run the command again: it goes on where it was."
     )

@@ -73,9 +73,9 @@ def rehearse_unmerged(folder: Path, digest: str, cache: Path | None = None) -> t
     members = {key: manifest.get(key) for key in ("base", "experts")}
     if digest_of(members) != digest or "probe" not in manifest:
         raise CorruptArtifactError(
-            f"{MANIFEST} of the rollback target is not the one that was registered (digest "
-            f"{digest}). Restore the registry's artifacts from a backup, or release again from the "
-            "adapters."
+            f"{MANIFEST} of the rollback target is not the one that was registered "
+            f"(digest {digest}). "
+            "Restore the registry's artifacts from a backup, or release again from the adapters."
         )
     base = _opened("base", manifest["base"], cache)
     experts = {name: _expert(folder, name, m, cache) for name, m in manifest["experts"].items()}
@@ -108,8 +108,8 @@ def _check(name: str, member: Mapping[str, Any], folder: Path) -> None:
     if (found := artifact_digest(folder)) != member["digest"]:
         raise CorruptArtifactError(
             f"{name} ({member['reference']}): its bytes in {folder} have the digest {found}; "
-            f"{member['digest']} was released. Put the released files back, or fetch the pinned "
-            "revision."
+            f"{member['digest']} was released. "
+            "Put the released files back, or fetch the pinned revision."
         )
 
 

@@ -105,9 +105,9 @@ def _weights(folder: Path) -> Path:
         return member(folder, WEIGHTS)
     if (folder / "adapter_model.bin").exists():
         raise InputError(
-            f"{folder}: its weights are a pickle (adapter_model.bin), which can run code when "
-            "opened; mergegate opens safetensors only. Where you trust it, load it with PEFT in a "
-            "sandbox and save_pretrained(OUT) again."
+            f"{folder}: its weights are a pickle (adapter_model.bin), "
+            "which can run code when opened; mergegate opens safetensors only. "
+            "Where you trust it, load it with PEFT in a sandbox and save_pretrained(OUT) again."
         )
     raise InputError(
         f"{folder}: has no {WEIGHTS}. Give the folder of an adapter saved as safetensors."
@@ -173,8 +173,8 @@ def _module(
     a, b = tensors[found["a"]].shape, tensors[found["b"]].shape
     if len(a) != 2 or len(b) != 2 or a[0] != rank or b[1] != rank:
         faults.append(
-            f"module {path} has A {list(a)} and B {list(b)}; for rank {rank} they must be [{rank}, "
-            f"in] and [out, {rank}]."
+            f"module {path} has A {list(a)} and B {list(b)}; "
+            f"for rank {rank} they must be [{rank}, in] and [out, {rank}]."
         )
         return None
     return AdapterModule(

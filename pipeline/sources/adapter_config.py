@@ -53,7 +53,6 @@ class AdapterConfig:
     modules_to_save: tuple[str, ...]
     base_model_name_or_path: str | None
     revision: str | None
-    peft_type: str = "LORA"
 
     def rank(self, path: str) -> int:
         """The rank of the module at `path`."""
@@ -89,8 +88,8 @@ def read_adapter_config(folder: Path) -> tuple[AdapterConfig, dict[str, Any]]:
 def _variants(config: Mapping[str, Any]) -> list[str]:
     """Why the stored tensors would mean something else than LoRA, rsLoRA or DoRA."""
     faults = [
-        f"{key} is set ({config[key]!r:.60}); this variant of LoRA is not supported. Merge it into "
-        "its base with PEFT's merge_and_unload, and name the result."
+        f"{key} is set ({config[key]!r:.60}); this variant of LoRA is not supported. "
+        "Merge it into its base with PEFT's merge_and_unload, and name the result."
         for key in _UNSUPPORTED
         if config.get(key)
     ]
@@ -103,8 +102,9 @@ def _variants(config: Mapping[str, Any]) -> list[str]:
     start = config.get("init_lora_weights")
     if isinstance(start, str) and start.lower().startswith(_REWRITING_INITS):
         faults.append(
-            f"init_lora_weights is {start!r:.60}, which rewrites the base. Save the adapter with "
-            "PEFT's path_initial_model_for_weight_conversion, which makes a plain LoRA of it."
+            f"init_lora_weights is {start!r:.60}, which rewrites the base. "
+            "Save the adapter with PEFT's path_initial_model_for_weight_conversion, "
+            "which makes a plain LoRA of it."
         )
     return faults
 

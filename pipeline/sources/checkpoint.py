@@ -105,8 +105,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     if path is None:
         if (folder / "adapter_config.json").exists():
             raise InputError(
-                f"{folder}: is an adapter, not a model. Write BASE+{folder} to name it together "
-                "with its base."
+                f"{folder}: is an adapter, not a model. "
+                f"Write BASE+{folder} to name it together with its base."
             )
         raise InputError(f"{folder}: has no config.json. Give the folder of a Hugging Face model.")
     config = read_object(path)
@@ -114,9 +114,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     for file, content in ((path, config), (tokenizer, read_object(tokenizer) if tokenizer else {})):
         if "auto_map" in content:
             raise InputError(
-                f"{file}: auto_map asks for code of the model's own to be run; mergegate runs "
-                "none. If transformers knows the architecture itself, delete auto_map in a local "
-                "copy of the folder and name that copy."
+                f"{file}: auto_map asks for code of the model's own to be run; "
+                "mergegate runs none. If transformers knows the architecture itself, "
+                "delete auto_map in a local copy of the folder and name that copy."
             )
     return config
 
@@ -167,8 +167,8 @@ def _weight_map(folder: Path) -> dict[str, str]:
     for tensor, shard in weight_map.items():
         if not isinstance(shard, str) or not shard.endswith(".safetensors"):
             raise CorruptArtifactError(
-                f"{path}: {tensor!r} lies in {shard!r:.80}; shards are *.safetensors files of the "
-                "folder."
+                f"{path}: {tensor!r} lies in {shard!r:.80}; "
+                "shards are *.safetensors files of the folder."
             )
     return weight_map
 
@@ -177,12 +177,12 @@ def _no_weights(folder: Path) -> InputError:
     pickles = sorted(p.name for p in folder.iterdir() if p.suffix in _PICKLES)
     if pickles:
         return InputError(
-            f"{folder}: its weights are pickles ({', '.join(pickles[:3])}), which can run code "
-            "when opened; mergegate opens safetensors only. Where you trust the files, load them "
-            "with transformers in a sandbox and write them again with save_pretrained(OUT), then "
-            "name OUT."
+            f"{folder}: its weights are pickles ({', '.join(pickles[:3])}), "
+            "which can run code when opened; mergegate opens safetensors only. "
+            "Where you trust the files, load them with transformers in a sandbox and write them "
+            "again with save_pretrained(OUT), then name OUT."
         )
     return InputError(
-        f"{folder}: has neither {WEIGHTS} nor {INDEX}. Give the folder of a model saved as "
-        "safetensors."
+        f"{folder}: has neither {WEIGHTS} nor {INDEX}. "
+        "Give the folder of a model saved as safetensors."
     )

@@ -21,8 +21,8 @@ def member(folder: Path, name: str) -> Path:
     """
     if name in ("", ".", "..") or any(c in name for c in "/\\\0"):
         raise CorruptArtifactError(
-            f"{folder}: {name!r} is not the name of a file in the folder. Files are named without "
-            "a path."
+            f"{folder}: {name!r} is not the name of a file in the folder. "
+            "Files are named without a path."
         )
     path = folder / name
     if not path.is_file():
@@ -97,8 +97,8 @@ def _stays(folder: Path, path: Path) -> None:
     target = path.resolve()
     if not any(target.is_relative_to(root) for root in (folder.resolve(), *_stores(folder))):
         raise CorruptArtifactError(
-            f"{path}: is a link that leaves its folder (to {target}). Put a copy of the file in "
-            "its place."
+            f"{path}: is a link that leaves its folder (to {target}). "
+            "Put a copy of the file in its place."
         )
 
 

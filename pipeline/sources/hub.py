@@ -47,8 +47,8 @@ def _commit(repository: str, revision: str) -> tuple[str, bool]:
         return str(HfApi().model_info(repository, revision=revision).sha), True
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise InputError(
-            f"{repository}@{revision}: neither a folder here nor a revision on the hub. Check the "
-            "name; for a private or gated model log in with `hf auth login`."
+            f"{repository}@{revision}: neither a folder here nor a revision on the hub. "
+            "Check the name; for a private or gated model log in with `hf auth login`."
         ) from error
     except _unreachable():
         return revision, False
@@ -70,8 +70,8 @@ def _snapshot(repository: str, revision: str, *, local: bool) -> tuple[Path, str
         raise InputError(f"{repository}@{revision}: the hub has no such commit.") from error
     except _unreachable() as error:
         raise EnvironmentFault(
-            f"{repository}@{revision}: no such folder here, the hub cannot be reached, and its "
-            "cache on this machine has no copy. Check the path, or connect and try again."
+            f"{repository}@{revision}: no such folder here, the hub cannot be reached, "
+            "and its cache on this machine has no copy. Check the path, or connect and try again."
         ) from error
     return Path(folder), Path(folder).name
 

@@ -22,8 +22,8 @@ _REGISTRY = re.compile(r"models:/[^/@+\s]+(/[^/@+\s]+|@[^/@+\s]+)|models:/m-[0-9
 # a shell reads.
 _REVISION = re.compile(r"(?!.*\.\.)[\w.][\w./-]*")
 _GRAMMAR = (
-    "A reference is MODEL[@REVISION][+ADAPTER[@REVISION]], where MODEL is a folder, a hub id such "
-    "as owner/name, or models:/NAME/VERSION."
+    "A reference is MODEL[@REVISION][+ADAPTER[@REVISION]], where MODEL is a folder, "
+    "a hub id such as owner/name, or models:/NAME/VERSION."
 )
 
 
@@ -72,8 +72,8 @@ def _from_text(text: str) -> Reference:
     parts = text.strip().split("+")
     if len(parts) > 2:
         raise InputError(
-            f"{text!r} has {len(parts) - 1} adapters; a reference has at most one. Name each "
-            "adapter as a model of its own in the recipe."
+            f"{text!r} has {len(parts) - 1} adapters; a reference has at most one. "
+            "Name each adapter as a model of its own in the recipe."
         )
     model, revision = _split(parts[0], text)
     adapter, adapter_revision = _split(parts[1], text) if len(parts) == 2 else (None, None)
@@ -85,8 +85,8 @@ def _split(part: str, whole: str) -> tuple[str, str | None]:
     if is_registry_uri(part):
         if not _REGISTRY.fullmatch(part):
             raise InputError(
-                f"{part!r} is not a model of a registry. Write models:/NAME/VERSION or "
-                "models:/NAME@ALIAS."
+                f"{part!r} is not a model of a registry. "
+                "Write models:/NAME/VERSION or models:/NAME@ALIAS."
             )
         return part, None
     path, at, revision = part.partition("@")
@@ -94,8 +94,8 @@ def _split(part: str, whole: str) -> tuple[str, str | None]:
         raise InputError(f"{whole!r} is not a reference: it lacks a folder or hub id. {_GRAMMAR}")
     if at and not _REVISION.fullmatch(revision):
         raise InputError(
-            f"{whole!r}: {revision!r} is not a revision. Write a branch, a tag or a commit after "
-            "the @."
+            f"{whole!r}: {revision!r} is not a revision. "
+            "Write a branch, a tag or a commit after the @."
         )
     return path, revision if at else None
 
@@ -121,8 +121,8 @@ def _side(value: Any, key: str) -> tuple[str, str | None]:
     path, revision = value["path"], value.get("revision")
     if "+" in path or ("@" in path and not is_registry_uri(path)):
         raise InputError(
-            f"{key}.path is {path!r}; + and @ part adapter and revision in a reference. Give the "
-            "revision by its own key, or rename the folder."
+            f"{key}.path is {path!r}; + and @ part adapter and revision in a reference. "
+            "Give the revision by its own key, or rename the folder."
         )
     if revision is not None and not isinstance(revision, str):
         raise InputError(f"{key}.revision is {revision!r}; it must be text. Put it in quotes.")

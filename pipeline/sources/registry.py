@@ -29,8 +29,8 @@ def fetch(uri: str, cache: Path, registry: str | None = None) -> tuple[Path, str
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise InputError(
-                f"{uri}: the registry has no such model, version or alias. `mergegate status NAME` "
-                "lists what it has."
+                f"{uri}: the registry has no such model, version or alias. "
+                "`mergegate status NAME` lists what it has."
             ) from error
         raise EnvironmentFault(f"{uri}: the registry failed: {error.message}") from error
     except OSError as error:

@@ -62,8 +62,8 @@ def _locate(
     if Path(text).exists():
         if revision:
             raise InputError(
-                f"{text}@{revision}: is a local folder, which has no revisions. Leave @{revision} "
-                "out."
+                f"{text}@{revision}: is a local folder, which has no revisions. "
+                f"Leave @{revision} out."
             )
         return Path(text), None
     if not hub.ID.fullmatch(text):

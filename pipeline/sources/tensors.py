@@ -120,8 +120,8 @@ def _header(file: Path, size: int) -> tuple[dict[str, Any], int]:
         limit = min(MAX_HEADER_BYTES, size - 8)
         if not 2 <= length <= limit:
             raise CorruptArtifactError(
-                f"{file}: its header claims {length:,} bytes; it must have 2 to {max(limit, 0):,}, "
-                f"for a file of {size:,}. {_REMEDY}"
+                f"{file}: its header claims {length:,} bytes; "
+                f"it must have 2 to {max(limit, 0):,}, for a file of {size:,}. {_REMEDY}"
             )
         raw = stream.read(length)
     try:
@@ -162,13 +162,13 @@ def _info(
         not _naturals(offsets) or len(offsets) != 2 or not offsets[0] <= offsets[1] <= size - begin
     ):
         faults.append(
-            f"tensor {name!r} has data_offsets {offsets!r:.60}; they must rise and stay within the "
-            f"{size - begin:,} bytes of data."
+            f"tensor {name!r} has data_offsets {offsets!r:.60}; "
+            f"they must rise and stay within the {size - begin:,} bytes of data."
         )
     elif (needed := math.prod(shape) * DTYPES[dtype][0]) != offsets[1] - offsets[0]:
         faults.append(
-            f"tensor {name!r} of {dtype} {shape} needs {needed:,} bytes; its data_offsets span "
-            f"{offsets[1] - offsets[0]:,}."
+            f"tensor {name!r} of {dtype} {shape} needs {needed:,} bytes; "
+            f"its data_offsets span {offsets[1] - offsets[0]:,}."
         )
     else:
         return TensorInfo(name, dtype, tuple(shape), file, begin + offsets[0], begin + offsets[1])

@@ -56,8 +56,8 @@ def tokenizer_facts(folder: Path) -> TokenizerFacts | None:
             return _from_json(read_object(path), _special(folder))
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise CorruptArtifactError(
-                f"{path}: is not a tokenizer ({type(error).__name__}: {error}). Save it again with "
-                "transformers' save_pretrained."
+                f"{path}: is not a tokenizer ({type(error).__name__}: {error}). "
+                "Save it again with transformers' save_pretrained."
             ) from None
     files = {name: file_digest(path) for name in _BARE if (path := optional(folder, name))}
     return TokenizerFacts({}, (), _special(folder), {}, {}, files) if files else None

@@ -7,18 +7,22 @@ from dataclasses import asdict
 from pipeline.compat import run_checks
 from pipeline.errors import InputError
 from pipeline.facts import write_json
-from pipeline.params import load_params
+from pipeline.params import Params, load_params
 from pipeline.recipe import load_recipe
 from pipeline.sources import pin
 from pipeline.stages.workspace import BUILD, HASHES, open_reference
+from pipeline.waivers import Waiver, parse_waivers
 
 
 def run(candidate: str) -> None:
     """Read the candidate's recipe; write build/CANDIDATE/compat.json. A blocking finding ends the release here."""
     params = load_params()
     recipe = load_recipe(params.recipe(candidate))
-    sources = {str(reference): open_reference(str(reference)) for reference in recipe.references()}
-    findings = run_checks(recipe, sources, waivers=params.policy.get("waivers", ()))
+    sources = {
+        str(reference): open_reference(str(reference), params.registry_uri)
+        for reference in recipe.references()
+    }
+    findings = run_checks(recipe, sources, _waivers(params), cache=HASHES)
     write_json(
         BUILD / candidate / "compat.json",
         {
@@ -29,3 +33,12 @@ def run(candidate: str) -> None:
     )
     if faults := [f"{f.message} {f.remedy}".strip() for f in findings if f.blocks]:
         raise InputError.of(faults)
+
+
+def _waivers(params: Params) -> tuple[Waiver, ...]:
+    faults: list[str] = []
+    given = params.policy.get("waivers", ())
+    waivers = parse_waivers(given, "params.yaml: policy.waivers", faults)
+    if faults:
+        raise InputError.of(faults)
+    return waivers

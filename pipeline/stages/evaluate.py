@@ -70,7 +70,7 @@ def _variant(params: Params, kind: str, name: str) -> Variant:
     if kind in ("base", "expert"):
         pins = read_json(SOURCES)["pins"]
         text = params.base if kind == "base" else params.experts[name]
-        source = open_pinned(text, pins)
+        source = open_pinned(params, text, pins)
         adapter = source.adapter.folder if source.adapter else None
         return Variant(
             name or "base", text, source.model.folder, adapter, pins[text]["digest"], EVALS

@@ -18,7 +18,9 @@ def run(candidate: str) -> None:
         recipe, pins = plain_recipe(params), read_json(SOURCES)["pins"]
     else:
         recipe, pins = load_recipe(params.recipe(candidate)), all_pins(params, candidate)
-    sources = {reference: open_pinned(str(reference), pins) for reference in recipe.references()}
+    sources = {
+        reference: open_pinned(params, str(reference), pins) for reference in recipe.references()
+    }
     out = BUILD / candidate / "merged"
     merge(recipe, sources, out, seed=params.seed, force=True, hashes=HASHES)
 

@@ -12,6 +12,6 @@ def run() -> None:
     """Read params.yaml; write build/sources.json and build/environment.json."""
     params = load_params()
     references = [params.base, *params.experts.values()]
-    pins = {text: pin(open_reference(text), HASHES) for text in references}
+    pins = {text: pin(open_reference(text, params.registry_uri), HASHES) for text in references}
     write_json(SOURCES, {"base": params.base, "experts": dict(params.experts), "pins": pins})
     write_json(ENVIRONMENT, environment())

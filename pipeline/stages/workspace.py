@@ -62,14 +62,14 @@ def _code_digest() -> str:
     return total.hexdigest()
 
 
-def open_reference(text: str) -> Source:
-    """The source behind a reference, with hub and registry downloads kept in the workspace's cache."""
-    return open_source(Reference.parse(text), CACHE)
+def open_reference(text: str, registry_uri: str | None = None) -> Source:
+    """The source behind a reference; what comes from a registry is kept in the workspace's cache."""
+    return open_source(Reference.parse(text), CACHE, tracking_uri=registry_uri)
 
 
-def open_pinned(text: str, pins: Mapping[str, Any]) -> Source:
+def open_pinned(params: Params, text: str, pins: Mapping[str, Any]) -> Source:
     """The source, refused where its bytes are no longer those that were pinned."""
-    source = open_reference(text)
+    source = open_reference(text, params.registry_uri)
     if pin(source, HASHES)["digest"] != pins[text]["digest"]:
         raise CorruptArtifactError(
             f"{text}: its files have changed since they were pinned in {SOURCES}. "

@@ -115,9 +115,7 @@ def finetuned(base: Path, name: str, step: float = 0.001) -> Path:
     return edit_weights(copy(base, name), moved)
 
 
-def findings(
-    base: Path | None, *models: str | Path, waivers: Any = (), **recipe: Any
-) -> list[Finding]:
+def findings(base: Path | None, *models: str | Path, **recipe: Any) -> list[Finding]:
     """All findings on a recipe of these models over `base`; a source's name is its text."""
     mapping: dict[str, Any] = {"merge_method": "linear", **recipe}
     if "slices" not in recipe:
@@ -126,7 +124,7 @@ def findings(
         mapping["base_model"] = str(base)
     parsed = parse_recipe(mapping, "recipe.yaml")
     sources = {str(r): open_source(r) for r in parsed.references()}
-    return run_checks(parsed, sources, waivers)
+    return run_checks(parsed, sources)
 
 
 def found(code: str, *arguments: Any, **settings: Any) -> Finding:

@@ -59,14 +59,19 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
 
 
 @pytest.fixture(scope="session")
-def released(harbor: Path, shared: Path, server: dict[str, str]) -> dict[str, Any]:
-    """Both candidates of the demonstration, released in one workspace with a Prefect server."""
-    folder = clone(harbor, shared / "released")
-    ended = {
-        name: command("--quiet", "release", name, "--json", cwd=folder, env=server)
-        for name in ("naive", "tuned")
-    }
-    return {"folder": folder, **ended}
+def refused(harbor: Path, shared: Path, server: dict[str, str]) -> dict[str, Any]:
+    """A workspace in which plain task arithmetic was released and refused. Treat as read-only."""
+    folder = clone(harbor, shared / "refused")
+    done = command("--quiet", "release", "naive", "--json", cwd=folder, env=server)
+    return {"folder": folder, "naive": done}
+
+
+@pytest.fixture(scope="session")
+def released(refused: dict[str, Any], shared: Path, server: dict[str, str]) -> dict[str, Any]:
+    """A workspace in which the tuned recipe was released after that."""
+    folder = clone(refused["folder"], shared / "released")
+    done = command("--quiet", "release", "tuned", "--json", cwd=folder, env=server)
+    return {"folder": folder, "naive": refused["naive"], "tuned": done}
 
 
 def _wait_for(url: str) -> None:

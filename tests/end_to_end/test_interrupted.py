@@ -74,9 +74,9 @@ def _runs(stage: str, workspace: Path) -> bool:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc to find the running stage")
 def test_a_release_killed_in_every_stage_ends_with_the_same_digests_and_one_version(
-    released: dict[str, Any], harbor: Path, tmp_path: Path, server: dict[str, str]
+    refused: dict[str, Any], released: dict[str, Any], tmp_path: Path, server: dict[str, str]
 ) -> None:
-    workspace = clone(harbor, tmp_path / "workspace")
+    workspace = clone(refused["folder"], tmp_path / "workspace")
     killed = [stage for stage in STAGES if kill_during(stage, workspace, server)]
     assert killed == list(STAGES)
     assert not list((workspace / "build").rglob("*.part/*.safetensors"))

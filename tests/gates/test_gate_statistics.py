@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from gates import golden
 from gates.statistics import (
     Scores,
     mean_bounds,
     needed_samples,
     paired_binary,
     paired_bounded,
-    smallest_promotable,
     tango_bounds,
     wilson_bounds,
 )
@@ -165,10 +165,10 @@ def test_an_undecided_comparison_always_needs_more_samples_than_it_had() -> None
     assert constant.needed_n > 9
 
 
-def test_smallest_promotable_is_the_first_size_at_which_equality_promotes() -> None:
-    n = smallest_promotable(0.05, 0.05)
-    assert tango_bounds(n, 0, 0, 0.05)[0] > -0.05
-    assert tango_bounds(n - 1, 0, 0, 0.05)[0] <= -0.05
+def test_a_golden_set_of_the_minimum_size_can_show_a_margin_of_three_points() -> None:
+    assert tango_bounds(87, 0, 0, 0.05)[0] <= -0.03
+    assert tango_bounds(88, 0, 0, 0.05)[0] > -0.03
+    assert golden.MINIMUM >= 88
 
 
 @pytest.mark.parametrize(

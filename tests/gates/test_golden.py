@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gates.expectations import findings
-from gates.golden import check_golden, check_golden_sets
+from gates.golden import check_golden_sets
 from pipeline.facts import Finding
 
 Row = dict[str, Any]
@@ -39,12 +39,12 @@ def write(path: Path, lines: list[Any]) -> Path:
 
 def checked(folder: Path, golden: list[Any], train: list[Any] | None = None) -> list[Finding]:
     """The findings that block for this golden set, with other prompts as training and tuning data."""
-    found = check_golden(
-        "json",
-        write(folder / "test.jsonl", golden),
-        train=write(folder / "train.jsonl", rows("t") if train is None else train),
-        others={"json tune": write(folder / "tune.jsonl", rows("u"))},
-    )
+    splits = {
+        "train": write(folder / "train.jsonl", rows("t") if train is None else train),
+        "tune": write(folder / "tune.jsonl", rows("u")),
+        "test": write(folder / "test.jsonl", golden),
+    }
+    found = check_golden_sets({"json": splits})
     return [finding for finding in found if finding.blocks]
 
 
@@ -55,9 +55,8 @@ def with_row(number: int, **changes: Any) -> list[Row]:
 
 
 def test_a_good_set_passes_every_expectation(tmp_path: Path) -> None:
-    found = check_golden(
-        "json", write(tmp_path / "test.jsonl", rows()), train=None, others={}, minimum=120
-    )
+    path = write(tmp_path / "test.jsonl", rows())
+    found = check_golden_sets({"json": {"test": path}}, minimum=120)
     assert [f.status for f in found] == ["pass"] * 9
     assert {f.code for f in found} == {
         "golden-size",
@@ -138,7 +137,7 @@ def test_a_line_separator_inside_a_text_does_not_end_the_line(tmp_path: Path) ->
 def test_text_that_is_not_utf8_is_a_finding(tmp_path: Path) -> None:
     path = tmp_path / "test.jsonl"
     path.write_bytes(b"\xff\xfe")
-    (finding,) = check_golden("json", path, train=None, others={})
+    (finding,) = check_golden_sets({"json": {"test": path}})
     assert finding.message == f"json: {path}: not UTF-8 text."
 
 
@@ -146,12 +145,14 @@ def test_training_data_that_is_missing_blocks_and_an_empty_file_says_there_is_no
     tmp_path: Path,
 ) -> None:
     golden = write(tmp_path / "test.jsonl", rows())
-    found = check_golden("json", golden, train=tmp_path / "none.jsonl", others={})
+    missing = tmp_path / "none.jsonl"
+    found = check_golden_sets({"json": {"train": missing, "test": golden}})
     (finding,) = [f for f in found if f.blocks]
     assert finding.subject == "json train"
     assert finding.remedy == "Write it; an empty file says that no such data exists."
     empty = write(tmp_path / "empty.jsonl", [])
-    assert not any(f.blocks for f in check_golden("json", golden, train=empty, others={}))
+    found = check_golden_sets({"json": {"train": empty, "test": golden}})
+    assert not any(finding.blocks for finding in found)
 
 
 def sets(folder: Path, **golden: list[Row]) -> dict[str, dict[str, Path | None]]:

@@ -20,7 +20,6 @@ from torch import Tensor
 from pipeline.errors import EnvironmentFault, InputError
 from pipeline.merge import merge
 from pipeline.merge.safetensors_writer import ShardWriter, TensorSpec, lay_out
-from pipeline.merge.whole_folder import whole_folder
 from pipeline.sources import open_source, read_header
 
 Write = Callable[..., dict[str, Tensor]]
@@ -198,30 +197,6 @@ def test_a_killed_merge_leaves_nothing_under_the_name_and_the_next_is_whole() ->
     assert not Path(".out.part").exists()
     run("again", **DARE)
     assert contents("out") == contents("again")
-
-
-def test_a_kill_between_the_two_renames_loses_nothing(tmp_path: Path) -> None:
-    old = tmp_path / ".out.old"
-    old.mkdir()
-    (old / "merge.json").write_text("{}")
-    with (
-        pytest.raises(InputError, match="already holds a merge"),
-        whole_folder(tmp_path / "out", force=False),
-    ):
-        pass
-    assert (tmp_path / "out" / "merge.json").is_file()
-
-
-def test_two_merges_into_one_folder_do_not_mix(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    with whole_folder(out, force=False) as part:
-        (part / "merge.json").write_text("first")
-        with (
-            pytest.raises(EnvironmentFault, match="another merge is writing there"),
-            whole_folder(out, force=False),
-        ):
-            pass
-    assert (out / "merge.json").read_text() == "first"
 
 
 @pytest.mark.usefixtures("family")

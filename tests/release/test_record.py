@@ -137,6 +137,13 @@ def test_missing_evidence_stops_the_release_and_leaves_the_old_folder(
     assert read_json(folder / "release.json") == before
 
 
+def test_a_folder_that_is_no_release_is_never_replaced(tmp_path: Path, record: Record) -> None:
+    (tmp_path / "release").mkdir()
+    (tmp_path / "release" / "thesis.tex").write_text("mine")
+    with pytest.raises(InputError, match="exists and is not a release folder"):
+        write_bundle(tmp_path / "release", record(), {})
+
+
 def test_a_file_list_cannot_point_outside_the_release_folder(bundle: Callable[..., Path]) -> None:
     folder = bundle()
     edited = read_json(folder / "release.json")

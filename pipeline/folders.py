@@ -9,32 +9,38 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import EnvironmentFault, InputError
 
-# Every folder that is written here has it, so `force` can tell a merge from a folder of the user's.
-MARK = "merge.json"
+
+@dataclass(frozen=True)
+class FolderKind:
+    """What is written into a folder, so that one of ours can be told from a folder of the user's."""
+
+    noun: str  # with its article, for messages: "a merge"
+    mark: str  # what every folder of the kind has, for messages: "merge.json"
+    has_mark: Callable[[Path], bool]
 
 
 @contextmanager
-def whole_folder(out: Path, force: bool) -> Iterator[Path]:
+def whole_folder(out: Path, kind: FolderKind, *, replace: bool = True) -> Iterator[Path]:
     """An empty folder to fill; it becomes `out` when the block ends, or vanishes where it raises.
 
-    Raises InputError where `out` exists: always for what is no merge, without `force` for a merge.
-    With `force` the old folder is replaced at the very end, and lost in no case before.
+    An older folder of this kind is replaced at the very end, and lost in no case before. Raises
+    InputError as `check_replaceable` does, EnvironmentFault where another process is writing.
     """
     out = out.absolute()
-    old = out.with_name(f".{out.name}.old")
+    old, part = out.with_name(f".{out.name}.old"), out.with_name(f".{out.name}.part")
     out.parent.mkdir(parents=True, exist_ok=True)
-    if old.exists() and not out.exists():  # killed between the two renames of _put
-        old.rename(out)
-    check_replaceable(out, force)
-    part = out.with_name(f".{out.name}.part")
     with _locked(part):
         try:
+            if old.exists() and not out.exists():  # killed between the two renames of _put
+                old.rename(out)
+            check_replaceable(out, kind, replace=replace)
             yield part
             _sync(part)
             _put(part, out, old)
@@ -43,17 +49,24 @@ def whole_folder(out: Path, force: bool) -> Iterator[Path]:
             raise
 
 
-def check_replaceable(out: Path, force: bool) -> None:
-    """Raise InputError where a merge must not be written to `out`."""
+def check_replaceable(out: Path, kind: FolderKind, *, replace: bool = True) -> None:
+    """Raise InputError where something at `out` is to stay: a folder of `kind` without `replace`.
+
+    What is neither of that kind nor empty always stays.
+    """
     if not out.exists() and not out.is_symlink():
         return
     if out.is_dir() and not out.is_symlink():
-        if not any(out.iterdir()) or (force and (out / MARK).is_file()):
+        if not any(out.iterdir()):
             return
-        if (out / MARK).is_file():
-            raise InputError(f"{out}: already holds a merge. Name another folder, or use --force.")
+        if kind.has_mark(out):
+            if replace:
+                return
+            raise InputError(
+                f"{out}: already holds {kind.noun}. Name another folder, or use --force."
+            )
     raise InputError(
-        f"{out}: exists and is not a merge (it has no {MARK}), so it is not replaced. "
+        f"{out}: exists and is not {kind.noun} (it has no {kind.mark}), so it is not replaced. "
         "Name another folder, or remove it yourself."
     )
 
@@ -82,7 +95,7 @@ def _lock(part: Path) -> int:
         pass
     os.close(descriptor)
     raise EnvironmentFault(
-        f"{part}: another merge is writing there. Wait for it to end, or name another folder."
+        f"{part}: another process is writing there. Wait for it to end, or name another folder."
     )
 
 

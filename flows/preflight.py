@@ -1,0 +1,65 @@
+"""What can be found wrong with a release in a second, before a server starts or a model is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gates import Policy
+from pipeline.errors import InputError
+from pipeline.params import Params, load_params
+from pipeline.recipe import load_recipe
+from pipeline.strict import nearest
+
+
+def preflight(candidate: str) -> tuple[Params, str]:
+    """The parameters of this folder and the candidate's name («» stands for that of params.yaml).
+
+    Raises InputError for what would else be found after minutes of evaluation.
+    """
+    check_workspace()
+    params = load_params()
+    candidate = candidate or params.release
+    load_recipe(params.recipe(candidate))
+    if faults := _policy_faults(params):
+        raise InputError.of(faults)
+    return params, candidate
+
+
+def check_workspace() -> None:
+    """Raise InputError unless the current folder is one that a release can run in."""
+    missing = [name for name in ("params.yaml", "dvc.yaml") if not Path(name).is_file()]
+    if missing:
+        raise InputError(
+            f"{', '.join(missing)}: not in this folder. Run the command where both files are; "
+            "a clone of mergegate holds a pair to start from."
+        )
+    if not Path(".dvc").is_dir():
+        raise InputError(
+            ".dvc: not in this folder, so DVC has no place for its cache. "
+            "Run `dvc init` here (`dvc init --no-scm` outside a git repository)."
+        )
+
+
+def _policy_faults(params: Params) -> list[str]:
+    """Where policy and evaluation do not speak of the same skills and metrics."""
+    policy = Policy.parse(params.policy, "params.yaml: policy")
+    skills, ruled = params.evaluate.skills, {rule.name: rule.metric for rule in policy.rules}
+    unevaluated = [
+        f"params.yaml: policy names {name}, which evaluate.skills does not evaluate."
+        f"{nearest(name, skills)}"
+        for name in ruled
+        if name not in skills
+    ]
+    unmeasured = [
+        f"params.yaml: policy judges {name} by {metric}, which evaluate.skills.{name}.metrics does "
+        f"not list.{nearest(metric, skills[name].metrics)}"
+        for name, metric in ruled.items()
+        if name in skills and metric not in skills[name].metrics
+    ]
+    unruled = [
+        f"params.yaml: evaluate.skills has {name}, but the policy does not say what it must show. "
+        "Add it to policy.skills or policy.safety."
+        for name in skills
+        if name not in ruled
+    ]
+    return unevaluated + unmeasured + unruled

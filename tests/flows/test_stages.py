@@ -1,0 +1,80 @@
+"""What the flow knows of stages: their order, their declaration in dvc.yaml, and what a failure turns into."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from flows import stages
+from pipeline.errors import EnvironmentFault, InputError, MergegateError
+from pipeline.facts import write_json
+from pipeline.params import load_params
+from pipeline.stages.__main__ import STAGES
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_stage_of_a_release_is_declared_in_dvc_yaml() -> None:
+    declared = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    params = load_params(ROOT / "params.yaml")
+    run = {stage.split("@")[0] for level in stages.levels(params, "tuned") for stage in level}
+    assert run == set(declared)
+
+
+def test_every_declared_command_is_an_entry_point() -> None:
+    for stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].values():
+        words = stage.get("do", stage)["cmd"].split()
+        assert words[:3] == ["python", "-m", "pipeline.stages"]
+        assert words[3] in STAGES
+        assert (ROOT / "pipeline" / "stages" / f"{words[3]}.py").is_file()
+
+
+def test_a_stage_comes_after_all_that_it_depends_on() -> None:
+    declared = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    levels = stages.levels(load_params(ROOT / "params.yaml"), "tuned")
+    when = {stage.split("@")[0]: n for n, level in enumerate(levels) for stage in level}
+    makers = {
+        str(out if isinstance(out, str) else next(iter(out))): name
+        for name, stage in declared.items()
+        for kind in ("outs", "metrics", "plots")
+        for out in stage.get("do", stage).get(kind, [])
+    }
+    for name, stage in declared.items():
+        for needed in stage.get("do", stage)["deps"]:
+            for out, maker in makers.items():
+                if out == needed or out.startswith(f"{needed}/"):
+                    assert when[maker] < when[name] or maker == name, (name, needed)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [(2, InputError), (6, EnvironmentFault), (1, MergegateError)]
+)
+def test_a_failed_stage_raises_what_it_reported(
+    code: int, kind: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def fails(*_: str) -> SimpleNamespace:
+        write_json(
+            stages.FAILURES / "merge@tuned.json", {"exit_code": code, "message": "the words"}
+        )
+        return SimpleNamespace(returncode=1, stdout="ERROR: failed to reproduce")
+
+    monkeypatch.setattr(stages, "_dvc", fails)
+    with pytest.raises(kind, match="the words") as caught:
+        stages.reproduce("merge@tuned")
+    assert caught.value.exit_code == code
+
+
+def test_an_old_failure_is_not_taken_for_a_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_json(stages.FAILURES / "gate@tuned.json", {"exit_code": 2, "message": "old words"})
+    failed = SimpleNamespace(returncode=1, stdout="ERROR: unable to acquire lock")
+    monkeypatch.setattr(stages, "_dvc", lambda *_: failed)
+    with pytest.raises(EnvironmentFault, match="unable to acquire lock"):
+        stages.reproduce("gate@tuned")
