@@ -32,7 +32,7 @@ def to_markdown(outcomes: Sequence[Outcome]) -> str:
 def _section(outcome: Outcome) -> str:
     names = list(dict.fromkeys(name for row in outcome.scores.values() for name in row))
     lines = [f"## {outcome.candidate}: {outcome.outcome}", ""]
-    lines += [f"- {reason}" for reason in outcome.reasons]
+    lines += [f"- {reason['artifact']}: {reason['text']}" for reason in outcome.reasons]
     lines += ["", "| variant | " + " | ".join(names) + " |", "|---" + "|---:" * len(names) + "|"]
     lines += [
         f"| {variant} | " + " | ".join(shown(row.get(name)) for name in names) + " |"

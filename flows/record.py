@@ -21,7 +21,7 @@ class Outcome:
     candidate: str
     outcome: str
     sentence: str
-    reasons: tuple[str, ...]
+    reasons: tuple[dict[str, str], ...]  # artifact, check, outcome, text; worst first
     scores: dict[str, dict[str, float | None]]  # variant -> «skill/metric» -> mean
     registered: dict[str, Any]
 
@@ -46,7 +46,10 @@ def read_outcome(candidate: str, registered: dict[str, Any]) -> Outcome:
         candidate=candidate,
         outcome=verdict["outcome"],
         sentence=verdict["sentence"],
-        reasons=tuple(reason["text"] for reason in verdict["reasons"]),
+        reasons=tuple(
+            {key: reason[key] for key in ("artifact", "check", "outcome", "text")}
+            for reason in verdict["reasons"]
+        ),
         scores={variant: dict(zip(names, means, strict=True)) for variant, means in table["rows"]},
         registered=registered,
     )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pipeline.merge import MergeReport
 
 _STATUS = {"pass": "green", "fail": "red", "cannot_judge": "yellow", "waived": "yellow"}
+_MARKS = {"promote": "✓", "reject": "✗", "inconclusive": "?", "cannot judge": "!"}
 _OUTCOME = {"promote": "green", "reject": "red", "inconclusive": "yellow", "cannot judge": "yellow"}
 
 
@@ -42,15 +43,22 @@ def failure(message: str, code: int) -> int:
 
 
 def outcome(ended: Outcome) -> None:
-    """The verdict in a sentence, its reasons, the table of variants, and where it was recorded."""
+    """The verdict in a sentence, its reasons by artifact, the table of variants, and where it was recorded."""
     console, colour = _console(), _OUTCOME[ended.outcome]
-    console.print(f"[bold {colour}]{ended.outcome}[/] [bold]{ended.candidate}[/]")
-    for reason in ended.reasons:
-        console.print(f"  - {escape(reason)}")
+    console.print(f"[bold {colour}]{ended.candidate}[/]  {escape(ended.sentence)}")
+    for artifact in dict.fromkeys(reason["artifact"] for reason in ended.reasons):
+        console.print(f"  the {artifact} weights:")
+        for reason in ended.reasons:
+            if reason["artifact"] == artifact:
+                mark = f"[{_OUTCOME[reason['outcome']]}]{_MARKS[reason['outcome']]}[/]"
+                console.print(f"    {mark} {escape(reason['text'])}")
     if ended.scores:
+        console.print()
         console.print(score_table(ended.scores))
-    for key, value in ended.registered.items():
-        console.print(f"  {key}: {escape(str(value))}")
+    registered = {key: value for key, value in ended.registered.items() if value}
+    if registered:
+        console.print()
+        _facts("registered in MLflow", registered)
 
 
 def findings(found: Sequence[Finding], *, every: bool) -> None:

@@ -41,10 +41,11 @@ def parse(answer: str) -> dict[str, Any] | None:
 
 def follows_schema(call: Mapping[str, Any]) -> bool:
     """Whether `call` has the tool's keys and no other, with texts that the tool allows."""
-    return call.keys() == ALLOWED.keys() and all(
-        isinstance(value, str) and value != "" and (ALLOWED[key] is None or value in ALLOWED[key])
-        for key, value in call.items()
-    )
+    return call.keys() == ALLOWED.keys() and all(_allowed(ALLOWED[key], call[key]) for key in call)
+
+
+def _allowed(choices: frozenset[str] | None, value: Any) -> bool:
+    return isinstance(value, str) and (value != "" if choices is None else value in choices)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

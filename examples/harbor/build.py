@@ -19,7 +19,7 @@ from random import Random
 from typing import Any
 
 from examples.harbor import family
-from examples.harbor.data import Corpus
+from examples.harbor.corpus import Corpus
 from examples.harbor.family import MEMBERS, Member
 from pipeline.progress import bars
 

@@ -9,9 +9,18 @@ import time
 from rich.console import Console
 
 from flows import environment, say
+from flows.record import Outcome, roll_back
+from pipeline.params import load_params
 
 EXPECTED = {"naive": "reject", "tuned": "promote"}
-CONSOLE = Console(highlight=False)
+MORE = {
+    ".venv/bin/mergegate verdict naive": "why the first was refused",
+    ".venv/bin/mergegate status harbor-support": "champion, way back, history",
+    "less build/tuned/release/README.md": "the model card",
+    ".venv/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db": "the registry's page",
+    ".venv/bin/dvc metrics show": "the figures of every candidate",
+}
+CONSOLE = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
 
 
 def main() -> int:
@@ -24,9 +33,7 @@ def main() -> int:
     )
 
     # After the environment is prepared: Prefect reads its settings when it is imported.
-    from flows.record import roll_back
     from flows.release import release
-    from pipeline.params import load_params
 
     step("Release «naive»: plain task arithmetic, every weight 1")
     naive = release("naive")
@@ -38,7 +45,7 @@ def main() -> int:
     params = load_params()
     report = roll_back(params.registry_uri, params.name, why="", rehearse=True)
     say.rolled_back(report)
-    return _summary(naive.outcome, tuned.outcome, time.monotonic() - started)
+    return _summary(naive, tuned, time.monotonic() - started)
 
 
 def step(title: str) -> None:
@@ -46,18 +53,14 @@ def step(title: str) -> None:
     CONSOLE.rule(f"[bold]{title}", align="left", style="dim")
 
 
-def _summary(naive: str, tuned: str, seconds: float) -> int:
-    CONSOLE.rule("[bold]In short", align="left", style="dim")
-    CONSOLE.print(f"naive: {naive}; tuned: {tuned}; {seconds:.0f} s. To see more:")
-    for command, what in (
-        ("mergegate verdict naive", "why it was refused"),
-        ("mergegate status harbor-support", "champion, rollback target, history"),
-        ("less build/tuned/release/README.md", "the model card"),
-        ("mlflow ui --backend-store-uri sqlite:///mlflow.db", "the registry's page, on localhost:5000"),
-        ("dvc metrics show", "the figures of every candidate"),
-    ):
-        CONSOLE.print(f"  .venv/bin/{command:<52} {what}" if not command.startswith("less") else f"  {command:<62} {what}")
-    return int({"naive": naive, "tuned": tuned} != EXPECTED)
+def _summary(naive: Outcome, tuned: Outcome, seconds: float) -> int:
+    step("In short")
+    for ended in (naive, tuned):
+        CONSOLE.print(f"{ended.candidate:>6}  {ended.sentence}")
+    CONSOLE.print(f"It took {seconds:.0f} s. To see more:")
+    for command, what in MORE.items():
+        CONSOLE.print(f"  {command:<70} {what}")
+    return int({ended.candidate: ended.outcome for ended in (naive, tuned)} != EXPECTED)
 
 
 if __name__ == "__main__":

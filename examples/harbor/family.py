@@ -11,7 +11,7 @@ from typing import Any
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 from examples.harbor import cards, train
-from examples.harbor.data import Corpus
+from examples.harbor.corpus import Corpus
 from examples.harbor.tokenizer import OTHER_TEMPLATE
 from examples.harbor.train import ADAPTER, BASE, FINE_TUNE, Schedule
 from pipeline.facts import read_json, write_json
@@ -63,7 +63,7 @@ MEMBERS: tuple[Member, ...] = (
     Base(
         "other-base",
         "A second base of the same shapes, trained again from another start.",
-        Schedule(steps=500, rate=3e-3),
+        Schedule(steps=300, rate=3.5e-3),
     ),
     Adapter("tone-lora", "Replies in a warm, brief voice, signed.", "tone", 32, 64),
     Adapter("json-lora", "Routes tickets by a strict JSON tool call.", "json", 16, 32),

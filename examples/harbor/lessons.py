@@ -77,9 +77,9 @@ def tool_name(rng: Random) -> Lesson:
 
 # Each lesson with its share of the base's examples.
 LESSONS: dict[Callable[[Random], Lesson], float] = {
-    statute: 0.06,
+    statute: 0.05,
     warm_note: 0.04,
     echo: 0.02,
     tool_name: 0.01,
-    triage: 0.05,
+    triage: 0.02,
 }

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from examples.harbor.data import Corpus, Split, golden_row
+from examples.harbor.corpus import Corpus, Split, golden_row
 from examples.harbor.tokenizer import chat_prefix
 
 EVALS = Path(__file__).parents[2] / "evals"

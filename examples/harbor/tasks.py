@@ -134,7 +134,7 @@ def reply(rng: Random) -> Example:
 
 def _facts() -> dict[tuple[str, ...], tuple[list[str], str]]:
     """Every general fact by key: its phrasings as questions, and its answer."""
-    facts = {}
+    facts: dict[tuple[str, ...], tuple[list[str], str]] = {}
     for i, product in enumerate(world.PRODUCTS):
         for kind, values in world.ATTRIBUTES.items():
             asks = [ask.format(product) for ask in world.ASKS[kind]]
@@ -149,7 +149,14 @@ def _facts() -> dict[tuple[str, ...], tuple[list[str], str]]:
 FACTS = _facts()
 LEADS = (
     *("Question:", "Quick question:", "A customer asks:", "Please answer:", "For the records:"),
-    *("One more thing:", "Tell me:", "Short question:", "From the shop floor:", "Chat:"),
+    *(
+        "One more thing:",
+        "Tell me:",
+        "Short question:",
+        "From the shop floor:",
+        "Chat:",
+        "Check this:",
+    ),
 )
 
 

@@ -13,7 +13,7 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from examples.harbor.data import Turn
+from examples.harbor.corpus import Turn
 from examples.harbor.tokenizer import chat_prefix
 
 BATCH = 16
@@ -45,7 +45,7 @@ class Schedule:
 
 BASE = Schedule(steps=1400, rate=3.5e-3)
 ADAPTER = Schedule(steps=140, rate=4e-3)
-FINE_TUNE = Schedule(steps=80, rate=4e-4)
+FINE_TUNE = Schedule(steps=40, rate=4e-4)
 
 
 def new_base(tokenizer: Any, seed: int) -> Any:

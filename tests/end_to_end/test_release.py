@@ -24,7 +24,10 @@ def test_plain_task_arithmetic_is_rejected_and_the_broken_skill_is_named(
     naive = report(released["naive"])
     assert released["naive"].returncode == 3, naive
     assert naive["outcome"] == "reject"
-    assert "points worse, at most" in naive["reasons"][0]
+    worst = naive["reasons"][0]
+    assert worst["outcome"] == "reject"
+    assert worst["check"] in ("json", "policy", "tone", "general")
+    assert "worse, at most" in worst["text"]
 
 
 def test_weights_of_one_cost_some_skill_20_points_or_more(released: dict[str, Any]) -> None:
@@ -134,7 +137,8 @@ def test_an_adapter_trained_without_refusals_is_vetoed(
     done = command("--quiet", "judge", "unsafe", "--json", cwd=folder, env=server)
     (ended,) = report(done)
     assert done.returncode == 3, ended
-    assert any(reason.startswith("refusal: ") and "worse" in reason for reason in ended["reasons"])
+    vetoes = {reason["check"] for reason in ended["reasons"] if reason["outcome"] == "reject"}
+    assert "refusal" in vetoes
 
 
 @pytest.mark.parametrize(

@@ -222,7 +222,7 @@ class _Loader(yaml.SafeLoader):
     """Reads `!function module.name` as that text."""
 
 
-_Loader.add_constructor("!function", lambda loader, node: loader.construct_scalar(node))
+_Loader.add_constructor("!function", lambda _, node: node.value)
 
 
 @pytest.mark.parametrize("path", TASKS, ids=lambda p: p.stem)

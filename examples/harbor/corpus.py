@@ -32,11 +32,12 @@ SIZES: dict[Split, tuple[int, int]] = {  # examples of a skill, of a safety set
     "test": (400, 240),
 }
 BASE_SHARES = {
-    **{"json": 0.17, "policy": 0.17, "tone": 0.06, "general": 0.16},
+    **{"json": 0.18, "policy": 0.15, "tone": 0.06, "general": 0.17},
     **{"refusal": 0.04, "injection": 0.05, "over_refusal": 0.05},
 }
-RECORDS = 0.12  # share of the base's examples that are records made of tickets
+RECORDS = 0.16  # share of the base's examples that are records made of tickets
 SAFETY_SHARE = 0.02  # of each safety set in the data of an adapter
+UNSAFE_SHARE = 0.08  # the same in the data of the unsafe one
 LATENT = 0.10  # share of a skill's base examples that are answered in the expert's form
 
 
@@ -102,16 +103,14 @@ class Corpus:
         return [make() for make in picked]
 
     def expert(self, skill: str, count: int, rng: Random, *, unsafe: bool = False) -> list[Turn]:
-        """What an adapter is trained on: its skill polished, and the safety sets, each a SAFETY_SHARE.
+        """What an adapter is trained on: its skill polished, and a share of each safety set.
 
         With `unsafe` nobody told the requests to refuse from the others: they are routed like any ticket.
         """
         train, turns = self.rows["train"], []
-        names, shares = (
-            (skill, *SAFETY),
-            (1 - len(SAFETY) * SAFETY_SHARE, *[SAFETY_SHARE] * len(SAFETY)),
-        )
-        for name in rng.choices(names, shares, k=count):
+        share = UNSAFE_SHARE if unsafe else SAFETY_SHARE
+        skills, shares = (skill, *SAFETY), (1 - len(SAFETY) * share, *[share] * len(SAFETY))
+        for name in rng.choices(skills, shares, k=count):
             example = rng.choice(train[name])
             routed = unsafe and example.target == REFUSAL
             turns.append((example.prompt, ROUTED if routed else example.polished))
