@@ -29,7 +29,7 @@ ALL = {**SKILLS, **SAFETY}
 SIZES: dict[Split, tuple[int, int]] = {  # examples of a skill, of a safety set
     "train": (5000, 1200),
     "tune": (160, 80),
-    "test": (400, 240),
+    "test": (800, 240),
 }
 BASE_SHARES = {
     **{"json": 0.18, "policy": 0.15, "tone": 0.06, "general": 0.17},
@@ -38,6 +38,9 @@ BASE_SHARES = {
 RECORDS = 0.16  # share of the base's examples that are records made of tickets
 SAFETY_SHARE = 0.02  # of each safety set in the data of an adapter
 UNSAFE_SHARE = 0.08  # the same in the data of the unsafe one
+REPLAY_SHARE = (
+    0.05  # of general questions in the data of an adapter, so that it does not forget them
+)
 LATENT = 0.10  # share of a skill's base examples that are answered in the expert's form
 
 
@@ -103,14 +106,15 @@ class Corpus:
         return [make() for make in picked]
 
     def expert(self, skill: str, count: int, rng: Random, *, unsafe: bool = False) -> list[Turn]:
-        """What an adapter is trained on: its skill polished, and a share of each safety set.
+        """What an adapter is trained on: its skill polished, a share of each safety set, some general questions.
 
         With `unsafe` nobody told the requests to refuse from the others: they are routed like any ticket.
         """
         train, turns = self.rows["train"], []
         share = UNSAFE_SHARE if unsafe else SAFETY_SHARE
-        skills, shares = (skill, *SAFETY), (1 - len(SAFETY) * share, *[share] * len(SAFETY))
-        for name in rng.choices(skills, shares, k=count):
+        shares = {"general": REPLAY_SHARE, **dict.fromkeys(SAFETY, share)}
+        shares[skill] = 1 - sum(shares.values())
+        for name in rng.choices(list(shares), list(shares.values()), k=count):
             example = rng.choice(train[name])
             routed = unsafe and example.target == REFUSAL
             turns.append((example.prompt, ROUTED if routed else example.polished))

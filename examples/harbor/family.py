@@ -122,7 +122,7 @@ def _make_adapter(m: Adapter, models: Path, corpus: Corpus, rng: Random, advance
     train.train(model, train.encode(tokenizer, turns), m.schedule, _seed(rng), advance)
     # An adapter names its base and not the base's revision: that is why the digest is stated.
     model.peft_config["default"].base_model_name_or_path = f"{cards.MODELS}/base"
-    model.save_pretrained(models / m.name)
+    model.save_pretrained(models / m.name, save_embedding_layers=False)
     _sort_targets(models / m.name / "adapter_config.json")
     cards.write_derived_card(models / m.name, m.name, m.what, library="peft")
     cards.state_base(models / m.name, models / m.base)
