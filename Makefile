@@ -22,7 +22,7 @@ demo: install ## build the Harbor family, refuse one merge, release another, reh
 	@$(BIN)/python -m examples.harbor.demo
 
 test: install ## every test, end-to-end ones included
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: install ## format, lint, types
 	@$(BIN)/ruff format --check .

@@ -9,6 +9,7 @@ import time
 from rich.console import Console
 
 from flows import environment, say
+from flows.cli import guarded
 from flows.record import Outcome, roll_back
 from pipeline.params import load_params
 
@@ -41,10 +42,10 @@ def main() -> int:
     step("Release «tuned»: TIES with tuned weights")
     tuned = release("tuned")
     say.outcome(tuned)
-    step("Rehearse the way back to the unmerged adapters")
-    params = load_params()
-    report = roll_back(params.registry_uri, params.name, why="", rehearse=True)
-    say.rolled_back(report)
+    if tuned.outcome == "promote":
+        step("Rehearse the way back to the unmerged adapters")
+        params = load_params()
+        say.rolled_back(roll_back(params.registry_uri, params.name, why="", rehearse=True))
     return _summary(naive, tuned, time.monotonic() - started)
 
 
@@ -64,4 +65,4 @@ def _summary(naive: Outcome, tuned: Outcome, seconds: float) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(lambda: sys.exit(main())))

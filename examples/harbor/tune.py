@@ -30,7 +30,7 @@ from pipeline.recipe import parse_recipe
 from pipeline.sources import open_source
 
 EXPERTS = ("tone", "json", "policy")
-GRID = (0.3, 0.4, 0.5, 0.6, 0.7)
+GRID = (0.4, 0.55, 0.75, 0.9)
 DENSITY = 0.8
 Weights = tuple[float, ...]  # one per expert
 Scores = dict[str, float]  # by skill, in the metric's own units

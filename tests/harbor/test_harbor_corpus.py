@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from examples.harbor import world
-from examples.harbor.corpus import ALL, BASE_SHARES, RECORDS, SIZES, Corpus, Split, split_of
+from examples.harbor.corpus import ALL, BASE_SHARES, RECORDS, SIZES, Corpus, split_of
 from examples.harbor.lessons import LESSONS
 from examples.harbor.safety import SAFETY
 from examples.harbor.tasks import FACTS, ROUTED, SKILLS
@@ -45,8 +45,8 @@ def test_each_golden_set_is_large_enough_for_the_margins_of_the_policy(
     corpus: Corpus, skill: str
 ) -> None:
     tune, test = (80, 240) if skill in SAFETY else (160, 400)
-    least: dict[Split, int] = {"tune": tune, "test": test}
-    assert {split: len(corpus.rows[split][skill]) for split in least} == least
+    assert len(corpus.rows["tune"][skill]) >= tune
+    assert len(corpus.rows["test"][skill]) >= test
 
 
 def test_the_golden_sets_are_the_same_at_every_call(corpus: Corpus) -> None:
