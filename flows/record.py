@@ -79,13 +79,12 @@ def record_release(params: Params, candidate: str) -> dict[str, Any]:
 def _register_unmerged(params: Params, record: dict[str, Any]) -> int:
     """The version of the unmerged set: base and experts as they were pinned for this release."""
     from pipeline.release import Probe, register_unmerged
-    from pipeline.stages.latency import prompts
     from pipeline.stages.workspace import open_pinned
 
     pins = read_json(SOURCES)["pins"]
     sources = {name: open_pinned(params, text, pins) for name, text in params.experts.items()}
     base = open_pinned(params, params.base, pins).model.folder
-    asked = prompts(params, "tune", len(sources))
+    asked = {name: _question(params, name) for name in sources}
     return register_unmerged(
         params.registry_uri,
         params.name,
@@ -95,8 +94,20 @@ def _register_unmerged(params: Params, record: dict[str, Any]) -> int:
             name: source.adapter.folder if source.adapter else source.model.folder
             for name, source in sources.items()
         },
-        probe=Probe(params.evaluate.system, dict(zip(sources, asked, strict=False)), PROBE_TOKENS),
+        probe=Probe(params.evaluate.system, asked, PROBE_TOKENS),
     )
+
+
+def _question(params: Params, expert: str) -> str:
+    """A prompt of the tune split: of the skill that an expert is named after, else of any skill."""
+    from pipeline.evaluate.golden import read_golden
+    from pipeline.stages.latency import prompts
+
+    skill = params.evaluate.skills.get(expert)
+    path = skill.split("tune") if skill else None
+    if path is None or not path.is_file():
+        return prompts(params, "tune", 1)[0]
+    return str(read_golden(path)[0]["prompt"])
 
 
 def read_status(uri: str, name: str) -> dict[str, Any]:

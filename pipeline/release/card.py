@@ -48,7 +48,10 @@ def _summary(record: Mapping[str, Any]) -> str:
 
 def _verdict(record: Mapping[str, Any]) -> str:
     verdict = record["verdict"]
-    text = f"{verdict['sentence']}\n\n{_bullets(reason['text'] for reason in verdict['reasons'])}"
+    text = verdict["sentence"] + "\n"
+    for artifact in dict.fromkeys(reason["artifact"] for reason in verdict["reasons"]):
+        of_it = (r["text"] for r in verdict["reasons"] if r["artifact"] == artifact)
+        text += f"\nThe {artifact} weights:\n\n{_bullets(of_it)}"
     if verdict["waivers"]:
         waived = (
             f"{w['check']}, by {w['name']} until {w['expires']}: {w['reason']}"

@@ -13,26 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from filelock import FileLock
 from harness import clone, command, dvc, new_workspace
 
 
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """One temporary folder for all workers of a test run."""
-    base = tmp_path_factory.getbasetemp()
-    return base if worker_id == "master" else base.parent
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the workspaces that tests share."""
+    return tmp_path_factory.mktemp("workspaces")
 
 
 @pytest.fixture(scope="session")
-def harbor(shared: Path) -> Path:
-    """A workspace with the Harbor family built in it, once for all workers. Treat as read-only."""
-    folder = shared / "harbor"
-    with FileLock(f"{folder}.lock"):
-        if not folder.exists():
-            partial = new_workspace(shared / "harbor.part")
-            dvc("repro", "examples/harbor/dvc.yaml", cwd=partial)
-            partial.rename(folder)
+def harbor(scratch: Path) -> Path:
+    """A workspace with the Harbor family built in it. Treat as read-only."""
+    folder = new_workspace(scratch / "harbor")
+    dvc("repro", "examples/harbor/dvc.yaml", cwd=folder)
     return folder
 
 
@@ -59,17 +53,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
 
 
 @pytest.fixture(scope="session")
-def refused(harbor: Path, shared: Path, server: dict[str, str]) -> dict[str, Any]:
+def refused(harbor: Path, scratch: Path, server: dict[str, str]) -> dict[str, Any]:
     """A workspace in which plain task arithmetic was released and refused. Treat as read-only."""
-    folder = clone(harbor, shared / "refused")
+    folder = clone(harbor, scratch / "refused")
     done = command("--quiet", "release", "naive", "--json", cwd=folder, env=server)
     return {"folder": folder, "naive": done}
 
 
 @pytest.fixture(scope="session")
-def released(refused: dict[str, Any], shared: Path, server: dict[str, str]) -> dict[str, Any]:
+def released(refused: dict[str, Any], scratch: Path, server: dict[str, str]) -> dict[str, Any]:
     """A workspace in which the tuned recipe was released after that."""
-    folder = clone(refused["folder"], shared / "released")
+    folder = clone(refused["folder"], scratch / "released")
     done = command("--quiet", "release", "tuned", "--json", cwd=folder, env=server)
     return {"folder": folder, "naive": refused["naive"], "tuned": done}
 

@@ -11,7 +11,7 @@ import yaml
 from harness import change_params, clone, command, dvc, report
 from mlflow import MlflowClient
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("end_to_end")]
+pytestmark = pytest.mark.slow
 
 
 def client(released: dict[str, Any]) -> MlflowClient:
