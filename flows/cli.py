@@ -86,8 +86,9 @@ def judge(
         list[str] | None, typer.Argument(help="Candidates of params.yaml.")
     ] = None,
     since: Annotated[
-        str, typer.Option(help="Judge the candidates whose recipe differs from this git revision.")
-    ] = "",
+        str | None,
+        typer.Option(help="Without CANDIDATES: those whose recipe differs from this git revision."),
+    ] = None,
     markdown: Annotated[
         Path | None, typer.Option(help="Write the verdicts as Markdown here.")
     ] = None,
@@ -114,6 +115,8 @@ def judge(
     else:
         for outcome in outcomes:
             say.outcome(outcome)
+        if not outcomes:
+            say.line(f"No recipe differs from {since}, so there is nothing to judge.")
     raise typer.Exit(max((outcome.exit_code for outcome in outcomes), default=0))
 
 

@@ -12,14 +12,14 @@ from pipeline.errors import InputError
 from pipeline.params import Params, load_params
 
 
-def chosen(names: Sequence[str], since: str) -> list[str]:
+def chosen(names: Sequence[str], since: str | None) -> list[str]:
     """The candidates to judge: those named, else those changed `since` a revision, else the release of params.yaml."""
     params = load_params()
     for name in names:
         params.recipe(name)
     if names:
         return list(names)
-    return _changed(params, since) if since else [params.release]
+    return [params.release] if since is None else _changed(params, since)
 
 
 def to_markdown(outcomes: Sequence[Outcome]) -> str:
@@ -43,15 +43,21 @@ def _section(outcome: Outcome) -> str:
 
 def _changed(params: Params, since: str) -> list[str]:
     """Candidates whose recipe file differs; all of them where params.yaml itself does."""
-    done = subprocess.run(
-        ["git", "diff", "--name-only", "--relative", since, "--"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise InputError(f"--since {since}: git says: {done.stderr.strip()}")
-    files = {Path(line) for line in done.stdout.splitlines()}
+    # Resolved first: git would take a revision that begins with a dash for an option.
+    commit = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{since}^{{commit}}")
+    if commit is None:
+        raise InputError(
+            f"--since {since}: not a revision of this repository. "
+            "Use for example origin/main or a commit, and fetch it first."
+        )
+    names = _git("diff", "--name-only", "--relative", commit.strip(), "--") or ""
+    files = {Path(line) for line in names.splitlines()}
     if Path("params.yaml") in files:
         return list(params.candidates)
     return [name for name, recipe in params.candidates.items() if recipe in files]
+
+
+def _git(*arguments: str) -> str | None:
+    """What a git command prints; None where it fails."""
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    return None if done.returncode else done.stdout

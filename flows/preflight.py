@@ -20,7 +20,7 @@ def preflight(candidate: str) -> tuple[Params, str]:
     params = load_params()
     candidate = candidate or params.release
     load_recipe(params.recipe(candidate))
-    if faults := _policy_faults(params):
+    if faults := _policy_faults(params) + _missing_files(params):
         raise InputError.of(faults)
     return params, candidate
 
@@ -44,6 +44,13 @@ def _policy_faults(params: Params) -> list[str]:
     """Where policy and evaluation do not speak of the same skills and metrics."""
     policy = Policy.parse(params.policy, "params.yaml: policy")
     skills, ruled = params.evaluate.skills, {rule.name: rule.metric for rule in policy.rules}
+    known = {"best-expert", "base", "plain", *params.experts}
+    unreferenced = [
+        f"params.yaml: policy compares {rule.name} with {rule.reference}, which is no variant."
+        f"{nearest(rule.reference, known)}"
+        for rule in policy.rules
+        if rule.reference not in known
+    ]
     unevaluated = [
         f"params.yaml: policy names {name}, which evaluate.skills does not evaluate."
         f"{nearest(name, skills)}"
@@ -62,4 +69,18 @@ def _policy_faults(params: Params) -> list[str]:
         for name in skills
         if name not in ruled
     ]
-    return unevaluated + unmeasured + unruled
+    return unreferenced + unevaluated + unmeasured + unruled
+
+
+def _missing_files(params: Params) -> list[str]:
+    """Folders and task files that params.yaml names and that are not there."""
+    evaluate = params.evaluate
+    named = {"watch": params.watch, "evaluate.golden": evaluate.golden}
+    for skill in evaluate.skills.values():
+        if skill.golden:
+            named[f"evaluate.skills.{skill.name}.task"] = Path(skill.task)
+    return [
+        f"params.yaml: {key} is {path}, which does not exist. Mend the path, or build what it names."
+        for key, path in named.items()
+        if path is not None and not path.exists()
+    ]

@@ -28,6 +28,8 @@ def merge_recipe(path: Path, out: Path, *, seed: int, threads: int, force: bool)
     from pipeline.merge import merge
 
     recipe = load_recipe(path)
+    if file := next((p for p in out.absolute().parents if p.exists() and not p.is_dir()), None):
+        raise InputError(f"{out}: cannot be a folder, since {file} is a file. Name another place.")
     if out.exists() and not force:
         raise InputError(f"{out}: exists already. Name another folder, or replace it with --force.")
     sources = _open(recipe)

@@ -28,10 +28,13 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
-    """params.yaml, dvc.yaml and the recipes, without models and without DVC."""
+    """params.yaml, dvc.yaml, recipes and tasks, with empty model folders and without DVC."""
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copy(ROOT / name, tmp_path / name)
-    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
+    for name in ("recipes", "evals"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    for name in ("models", "data"):
+        (tmp_path / "examples" / "harbor" / name).mkdir(parents=True)
     return tmp_path
 
 
@@ -80,6 +83,24 @@ def test_a_policy_for_a_skill_that_is_not_evaluated_stops_before_anything_runs(
     assert "policy names jsom" in done.stderr
     assert "Did you mean json?" in done.stderr
     assert not (workspace / "build").exists()
+
+
+def test_a_task_file_that_is_not_there_stops_before_anything_runs(workspace: Path) -> None:
+    (workspace / ".dvc").mkdir()
+    (workspace / "evals" / "json" / "json.yaml").unlink()
+    done = run("release", cwd=workspace)
+    assert done.returncode == 2
+    assert "evaluate.skills.json.task is evals/json/json.yaml, which does not exist" in done.stderr
+
+
+@pytest.mark.parametrize("since", ["nonsense", "--output=recipes/harbor-tuned.yaml", ""])
+def test_a_revision_is_never_taken_for_an_option_of_git(workspace: Path, since: str) -> None:
+    subprocess.run(["git", "init", "--quiet"], cwd=workspace, check=True)
+    before = (workspace / "recipes" / "harbor-tuned.yaml").read_bytes()
+    done = run("judge", f"--since={since}", cwd=workspace)
+    assert done.returncode == 2
+    assert "not a revision of this repository" in done.stderr
+    assert (workspace / "recipes" / "harbor-tuned.yaml").read_bytes() == before
 
 
 @pytest.mark.parametrize("command", ["check", "merge"])
