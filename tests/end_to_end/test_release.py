@@ -73,15 +73,15 @@ def test_the_champion_carries_its_evidence_and_its_way_back(released: dict[str, 
 
 
 def test_the_champion_loads_in_transformers_and_answers(
-    released: dict[str, Any], tmp_path: Path
+    released: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import mlflow
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    # Its argument tracking_uri would not reach the registry, which resolves the alias.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{released['folder']}/mlflow.db")
     folder = mlflow.artifacts.download_artifacts(
-        "models:/harbor-support@champion",
-        dst_path=str(tmp_path),
-        tracking_uri=f"sqlite:///{released['folder']}/mlflow.db",
+        "models:/harbor-support@champion", dst_path=str(tmp_path)
     )
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder)
