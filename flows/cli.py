@@ -165,13 +165,11 @@ def verdict(
     json: Json = False,
 ) -> None:
     """Show the verdict of the last release of a candidate, with its reasons and the table of variants."""
-    from flows.record import read_outcome
+    from flows.record import read_last_outcome
     from pipeline.params import load_params
 
     params = load_params()
-    candidate = candidate or params.release
-    params.recipe(candidate)  # raises where there is no such candidate
-    outcome = read_outcome(candidate, {})
+    outcome = read_last_outcome(params, candidate or params.release)
     say.as_json(outcome.to_json()) if json else say.outcome(outcome)
 
 

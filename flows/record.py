@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pipeline.facts import read_json
@@ -24,6 +24,7 @@ class Outcome:
     reasons: tuple[dict[str, str], ...]  # artifact, check, outcome, text; worst first
     scores: dict[str, dict[str, float | None]]  # variant -> «skill/metric» -> mean
     registered: dict[str, Any]
+    changed: tuple[str, ...] = ()  # what of its inputs is no longer as it was judged
 
     @property
     def exit_code(self) -> int:
@@ -53,6 +54,21 @@ def read_outcome(candidate: str, registered: dict[str, Any]) -> Outcome:
         scores={variant: dict(zip(names, means, strict=True)) for variant, means in table["rows"]},
         registered=registered,
     )
+
+
+def read_last_outcome(params: Params, candidate: str) -> Outcome:
+    """As `read_outcome`, with what has changed in recipe and policy since."""
+    from gates import Policy
+    from pipeline.recipe import load_recipe
+    from pipeline.release import read_bundle
+
+    judged = read_bundle(BUILD / candidate / "release")["identity"]
+    now = {
+        "recipe": load_recipe(params.recipe(candidate)).digest == judged["recipe"]["digest"],
+        "policy": Policy.parse(params.policy, "params.yaml: policy").digest == judged["policy"],
+    }
+    changed = tuple(name for name, same in now.items() if not same)
+    return replace(read_outcome(candidate, {}), changed=changed)
 
 
 def record_release(params: Params, candidate: str) -> dict[str, Any]:

@@ -72,17 +72,20 @@ def release(candidate: str = "", register: bool = True) -> Outcome:
 
 
 def _run_stages(params: Params, candidate: str) -> None:
-    """Level by level. Where DVC finds everything up to date, no stage is started to learn the same again."""
+    """Level by level, from the first at which DVC finds something to do; what is up to date is not started."""
     levels = stages.levels(params, candidate)
     forced = [s for level in levels for s in level if s.split("@")[0] in stages.ALWAYS]
     for stage in forced:
         run_stage(stage, force=True)
-    rest = [stage for level in levels for stage in level if stage not in forced]
-    if not stages.stale(rest):
-        _BOARD.unchanged(len(rest))
-        return
-    for level in levels:
-        _run_level([stage for stage in level if stage not in forced], params.evaluate.jobs)
+    rest = [[stage for stage in level if stage not in forced] for level in levels]
+    stale = stages.stale([stage for level in rest for stage in level])
+    changed = False
+    for level in rest:
+        # Once a stage has run, DVC looks anew at all that may depend on it.
+        due = level if changed else [stage for stage in level if stage in stale]
+        _BOARD.unchanged(len(level) - len(due))
+        _run_level(due, params.evaluate.jobs)
+        changed = changed or bool(due)
 
 
 def _run_level(level: list[str], jobs: int) -> None:

@@ -19,6 +19,7 @@ from pipeline.facts import Finding
 if TYPE_CHECKING:
     from pipeline.merge import MergeReport
 
+_PIPED = 240  # columns of a table that nobody's terminal bounds
 _STATUS = {"pass": "green", "fail": "red", "cannot_judge": "yellow", "waived": "yellow"}
 _MARKS = {"promote": "✓", "reject": "✗", "inconclusive": "?", "cannot judge": "!"}
 _OUTCOME = {"promote": "green", "reject": "red", "inconclusive": "yellow", "cannot judge": "yellow"}
@@ -46,6 +47,12 @@ def outcome(ended: Outcome) -> None:
     """The verdict in a sentence, its reasons by artifact, the table of variants, and where it was recorded."""
     console, colour = _console(), _OUTCOME[ended.outcome]
     console.print(f"[bold {colour}]{ended.candidate}[/]  {escape(ended.sentence)}")
+    if ended.changed:
+        what = " and ".join(ended.changed)
+        console.print(
+            f"  [yellow]This is the verdict of the last release; the {what} changed since then. "
+            f"Run `mergegate release {ended.candidate}` for a new one.[/]"
+        )
     for artifact in dict.fromkeys(reason["artifact"] for reason in ended.reasons):
         console.print(f"  the {artifact} weights:")
         for reason in ended.reasons:
@@ -172,5 +179,6 @@ def findings_json(found: Sequence[Finding]) -> list[dict[str, Any]]:
 
 
 def _console() -> Console:
-    # Piped output keeps a message on one line; a terminal wraps it.
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    # Piped output keeps a message and a row of a table on one line; a terminal wraps them.
+    piped = not sys.stdout.isatty()
+    return Console(highlight=False, soft_wrap=piped, width=_PIPED if piped else None)

@@ -25,13 +25,16 @@ def check_recipe(path: Path) -> list[Finding]:
 
 def merge_recipe(path: Path, out: Path, *, seed: int, threads: int, force: bool) -> MergeReport:
     """Check, then merge into `out`. Raises InputError with every finding that blocks."""
+    from pipeline.folders import check_replaceable
     from pipeline.merge import merge
+    from pipeline.merge.merge import MERGE
 
     recipe = load_recipe(path)
     if file := next((p for p in out.absolute().parents if p.exists() and not p.is_dir()), None):
         raise InputError(f"{out}: cannot be a folder, since {file} is a file. Name another place.")
-    if out.exists() and not force:
-        raise InputError(f"{out}: exists already. Name another folder, or replace it with --force.")
+    if out == Path():
+        raise InputError("OUT is empty or this very folder. Name a new folder for the merge.")
+    check_replaceable(out, MERGE, replace=force)
     sources = _open(recipe)
     found = _findings(recipe, sources)
     if faults := [f"{f.message} {f.remedy}".strip() for f in found if f.blocks]:

@@ -20,6 +20,7 @@ from pipeline.strict import (
     nearest,
     one_of,
     sequence,
+    shown,
     text,
     whole,
 )
@@ -101,6 +102,8 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
     """Read and check params.yaml. Raises InputError that lists every fault."""
     faults: list[str] = []
     top = Fields(load_yaml(path), path.name, faults)
+    for key in ("experts", "candidates"):
+        faults.extend(_bad_names(top.value.get(key), f"{path.name}: {key}"))
     experts = top.get("experts", _experts, "a mapping of names to references", {}) or {}
     params = Params(
         name=top.get("name", _name, "a name of letters, digits, - and _"),
@@ -134,7 +137,10 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
 def _evaluate(value: Any, where: str, faults: list[str]) -> EvaluateParams:
     fields = Fields(value or {}, where, faults)
     golden = fields.get("golden", _inside, "a folder of the workspace", None)
-    skills = fields.get("skills", _named, "a mapping of skill names to task and metrics") or {}
+    faults.extend(_bad_names(fields.value.get("skills"), f"{where}.skills"))
+    skills = (
+        fields.get("skills", filled(mapping), "a mapping of skill names to task and metrics") or {}
+    )
     params = EvaluateParams(
         backend=fields.get("backend", text, "the name of an lm-eval backend: hf, vllm, ...", "hf"),
         model_args=fields.get("model_args", mapping, "a mapping of lm-eval model arguments", {}),
@@ -195,20 +201,27 @@ def _name(value: Any) -> str:
     return value
 
 
-def _named(value: Any) -> dict[str, Any]:
-    named = filled(mapping)(value)
-    if not all(_NAME.fullmatch(name) for name in named) or RESERVED & set(named):
-        raise ValueError
-    return named
+def _bad_names(value: Any, where: str) -> list[str]:
+    """A fault for each name that could not be that of a stage, a file or a column."""
+    names = [str(name) for name in value] if isinstance(value, Mapping) else []
+    return [
+        f"{where}: {shown(name)} is a name that mergegate itself uses. Choose another."
+        if name in RESERVED
+        else f"{where}: {shown(name)} is no name; one has 1 to 64 letters, digits, - and _, "
+        "and begins with a letter or digit."
+        for name in names
+        if name in RESERVED or not _NAME.fullmatch(name)
+    ]
 
 
 def _recipes(value: Any) -> dict[str, Path]:
-    return {name: _inside(path) for name, path in _named(value).items()}
+    return {name: _inside(path) for name, path in filled(mapping)(value).items()}
 
 
 def _experts(value: Any) -> dict[str, tuple[str, str]]:
     """Name -> (reference, domain); the value is a reference, or `{source: REFERENCE, domain: TEXT}`."""
-    named = {n: v if isinstance(v, Mapping) else {"source": v} for n, v in _named(value).items()}
+    given = filled(mapping)(value)
+    named = {n: v if isinstance(v, Mapping) else {"source": v} for n, v in given.items()}
     if any(set(v) - {"source", "domain"} for v in named.values()):
         raise ValueError
     return {name: (text(v["source"]), str(v.get("domain", ""))) for name, v in named.items()}

@@ -77,8 +77,10 @@ def _rendered(facts: CompatFacts, name: str, folder: Path, base: Path, *, change
         theirs, ours = _render(folder), _render(base)
     except Exception as error:  # any: the tokenizer's files are untrusted
         return _unknown(facts, name, f"its tokenizer cannot be loaded ({error!s:.200})")
-    if not any(rendering.ids for rendering in (*theirs, *ours)):
-        return _unknown(facts, name, f"no probe can be rendered ({theirs[0].text:.200})")
+    for whose, rendered in ((name, theirs), (facts.base, ours)):
+        if not any(rendering.ids for rendering in rendered):
+            why = f"the template of {whose} renders no probe ({rendered[0].text:.200})"
+            return _unknown(facts, name, why)
     pairs = [(i, t, o) for i, (t, o) in enumerate(zip(theirs, ours, strict=True), 1) if t != o]
     if not pairs:
         note = ", though its text differs" if changed else ""

@@ -18,6 +18,7 @@ from pipeline.compat import (  # isort: skip
     values as values,
     licences as licences,
 )
+from pipeline.compat.plan import plan_finding
 from pipeline.compat.registry import CHECKS, CompatFacts
 from pipeline.errors import InputError
 from pipeline.facts import Finding
@@ -34,7 +35,7 @@ def run_checks(
     today: date | None = None,
     cache: Path | None = None,
 ) -> list[Finding]:
-    """Every finding of every check, in the order of checks and then of sources.
+    """Every finding of every check, in the order of checks and then of sources; where none blocks, of the plan.
 
     `sources` are the recipe's, by the name that findings are to use, the base first; where the
     recipe has no base_model, all are held against the first. The check of a waiver is a code, or
@@ -46,7 +47,9 @@ def run_checks(
     day = today or datetime.now(UTC).date()
     facts = CompatFacts(recipe, sources, _base(recipe, sources), cache)
     found = [finding for check in CHECKS.values() for finding in check.function(facts)]
-    return [_waived(finding, waivers, day) for finding in found]
+    found = [_waived(finding, waivers, day) for finding in found]
+    # A plan of sources that do not fit would say once more what the checks have said.
+    return found if any(finding.blocks for finding in found) else [*found, plan_finding(facts)]
 
 
 def _base(recipe: Recipe, sources: Mapping[str, Source]) -> str:

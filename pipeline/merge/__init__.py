@@ -6,6 +6,6 @@ threads and shards; a tensor that nothing changes is copied byte for byte; the f
 its name only when it is whole. Knows nothing of gates, of schedulers or of how a source was found.
 """
 
-from pipeline.merge.merge import MergeReport, merge
+from pipeline.merge.merge import MergeReport, merge, plan_merge
 
-__all__ = ["MergeReport", "merge"]
+__all__ = ["MergeReport", "merge", "plan_merge"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -18,7 +18,7 @@ from pipeline.recipe.references import parse_reference
 from pipeline.recipe.tokenizer import parse_tokenizer, parse_tokenizer_source
 from pipeline.recipe.types import Recipe, Slice, SliceSource
 from pipeline.sources.reference import Reference
-from pipeline.strict import Fields, filled, nearest, one_of, sequence, text
+from pipeline.strict import Fields, filled, nearest, one_of, sequence, shown, text
 
 DTYPES = ("float32", "float16", "bfloat16")
 _MODELS_OR = "a list of models, each `- model: REFERENCE` with its parameters"
@@ -30,12 +30,14 @@ def parse_recipe(mapping: Any, where: str, source_text: str | None = None) -> Re
     Raises InputError that lists every fault.
     """
     faults: list[str] = []
-    digest = _digest(mapping, where)
     top = Fields(mapping, f"{where}: recipe", faults)
     if faults:  # not a mapping: nothing in it can be judged
         raise InputError.of(faults)
+    foreign = list(_foreign(mapping, top.where))
+    digest = "" if foreign else digest_of(json.loads(json.dumps(mapping)))
     recipe = _Reader(top, where, faults).recipe(source_text, digest)
     top.done()
+    faults.extend(foreign)
     if not faults:  # counts of models mean nothing while a model is missing
         faults.extend(operand_faults(recipe))
     if faults:
@@ -171,27 +173,20 @@ class _Reader:
         return parse_reference(fields.value[key], f"{fields.where}.{key}", self.faults)
 
 
-def _digest(mapping: Any, where: str) -> str:
-    """SHA-256 of the values. Raises InputError on what is not plain: dates, NaN, keys that are no strings."""
-    try:
-        if not _plain(mapping):
-            raise ValueError
-        return digest_of(json.loads(json.dumps(mapping)))
-    except (TypeError, ValueError):
-        raise InputError(
-            f"{where}: a recipe is made of mappings with text keys, lists, text and finite "
-            "numbers; it holds something else (a date, .nan, .inf, or a key that is a number)."
-        ) from None
-
-
-def _plain(value: Any) -> bool:
+def _foreign(value: Any, where: str) -> Iterator[str]:
+    """A fault for each value that a recipe cannot hold: a date, NaN, infinity, a key that is no text."""
     if isinstance(value, Mapping):
-        return all(isinstance(key, str) and _plain(item) for key, item in value.items())
-    if isinstance(value, list):
-        return all(map(_plain, value))
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return value is None or isinstance(value, bool | int | str)
+        for key, item in value.items():
+            if not isinstance(key, str):
+                yield f"{where} has the key {key!r}; keys are text. Put it in quotes."
+            yield from _foreign(item, f"{where}.{key}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _foreign(item, f"{where}[{index}]")
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield f"{where} is {value}; it must be a finite number."
+    elif not (value is None or isinstance(value, bool | int | float | str)):
+        yield f"{where} is {shown(value)}; it must be text or a number. Put it in quotes for text."
 
 
 def _layer_range(value: Any) -> tuple[int, int]:

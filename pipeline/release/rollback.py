@@ -83,7 +83,10 @@ def status(uri: str, name: str) -> dict[str, Any]:
     version, oldest first. `refusals`: every refused candidate, oldest first.
     """
     with store.connect(uri, existing=True) as client:
-        aliases = _model(client, name).aliases
+        refusals = _refusals(client, name)
+        known = client.search_registered_models(f"name = '{name}'")
+        # A model of which every candidate was refused is known by its refusals alone.
+        aliases = _model(client, name).aliases if known or not refusals else {}
         versions = client.search_model_versions(f"name = '{name}'")
         entries = {int(version.version): _entry(version) for version in versions}
         champion = entries.get(int(aliases.get(CHAMPION, 0)))
@@ -92,7 +95,7 @@ def status(uri: str, name: str) -> dict[str, Any]:
             "champion": champion,
             "target": entries.get(champion["rollback_version"]) if champion else None,
             "history": [entries[number] for number in sorted(entries)],
-            "refusals": _refusals(client, name),
+            "refusals": refusals,
         }
 
 

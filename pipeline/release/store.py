@@ -153,8 +153,10 @@ def _ours(uri: str, error: Any) -> InputError | EnvironmentFault:
 
 
 def _fault(uri: str, message: str) -> EnvironmentFault:
+    file = _sqlite_file(uri)
+    check = f"that {file} is a database of MLflow's" if file else "that the server answers"
     return EnvironmentFault(
         f"{uri}: the registry failed: {message}. "
-        "Check registry.uri in params.yaml and that the server answers, "
+        f"Check registry.uri in params.yaml and {check}, "
         "then run the command again: it goes on where it was."
     )

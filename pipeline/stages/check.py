@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from pipeline.compat import run_checks
+from pipeline.compat import CHECKS, run_checks
 from pipeline.errors import InputError
 from pipeline.facts import write_json
 from pipeline.params import Params, load_params
 from pipeline.recipe import load_recipe
 from pipeline.sources import pin
 from pipeline.stages.workspace import BUILD, HASHES, open_reference
+from pipeline.strict import nearest
 from pipeline.waivers import Waiver, parse_waivers
 
 
@@ -39,6 +40,13 @@ def _waivers(params: Params) -> tuple[Waiver, ...]:
     faults: list[str] = []
     given = params.policy.get("waivers", ())
     waivers = parse_waivers(given, "params.yaml: policy.waivers", faults)
+    checks = {*CHECKS, "latency", *params.evaluate.skills}
+    faults += [
+        f"params.yaml: policy.waivers names {waiver.check!r}, which is no check."
+        f"{nearest(waiver.check, checks)}"
+        for waiver in waivers
+        if waiver.check and waiver.check.partition(":")[0] not in checks
+    ]
     if faults:
         raise InputError.of(faults)
     return waivers

@@ -14,7 +14,7 @@ from pipeline.compat import CHECKS, Topic, check, run_checks
 from pipeline.errors import InputError
 from pipeline.facts import Finding
 from pipeline.recipe import parse_recipe
-from pipeline.sources import open_source
+from pipeline.sources import Reference, open_source
 from pipeline.waivers import Waiver
 
 CODES = [
@@ -33,14 +33,31 @@ WAIVER = Waiver("values", "A. Person", "known", date(2030, 1, 31))
 def test_a_base_its_adapter_and_its_finetune_belong_together(base: Path) -> None:
     all_found = findings(base, f"{base}+{base.parent / 'tone'}", finetuned(base, "json"))
     assert [f.message for f in all_found if f.blocks] == []
-    assert {f.code for f in all_found} == set(CODES)
+    assert {f.code for f in all_found} == {*CODES, "plan"}
 
 
 def test_findings_come_in_the_order_of_checks_and_the_same_each_time(base: Path) -> None:
     arguments = (base, f"{base}+{base.parent / 'tone'}", finetuned(base, "json"))
     first = findings(*arguments)
     assert first == findings(*arguments)
-    assert sorted({f.code for f in first}, key=[f.code for f in first].index) == CODES
+    assert sorted({f.code for f in first}, key=[f.code for f in first].index) == [*CODES, "plan"]
+
+
+def test_a_recipe_that_cannot_be_planned_over_sound_sources_is_found(base: Path) -> None:
+    recipe = {
+        "merge_method": "passthrough",
+        "slices": [{"sources": [{"model": str(base), "layer_range": [0, 99]}]}],
+    }
+    reference = Reference.parse(str(base))
+    found = run_checks(parse_recipe(recipe, "r.yaml"), {str(base): open_source(reference)})
+    (plan,) = [finding for finding in found if finding.blocks]
+    assert plan.code == "plan"
+    assert "layer_range [0, 99]" in plan.message
+
+
+def test_sources_that_do_not_fit_are_not_planned(base: Path) -> None:
+    broken = edit_weights(copy(base, "broken"), {"model.norm.weight": lambda w: w * float("nan")})
+    assert "plan" not in {finding.code for finding in findings(base, broken)}
 
 
 def test_all_blocking_checks_are_reported_together(base: Path) -> None:

@@ -327,8 +327,11 @@ def test_an_unknown_method_names_the_nearest_and_all() -> None:
             "recipe.models[0].model: 'a+b+c' has 2 adapters",
         ),
         ([], "recipe is a list; it must be a mapping"),
-        ({"merge_method": "linear", 3: 4}, "mappings with text keys"),
-        ({"merge_method": "linear", "x": float("nan")}, "finite numbers"),
+        ({"merge_method": "linear", 3: 4}, "recipe has the key 3; keys are text"),
+        (
+            {"merge_method": "linear", "x": [float("nan")]},
+            "recipe.x[0] is nan; it must be a finite",
+        ),
     ],
 )
 def test_a_recipe_that_cannot_be_merged_is_refused_with_words(mapping: Any, words: str) -> None:
