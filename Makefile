@@ -22,8 +22,7 @@ demo: install ## build the Harbor family, refuse one merge, release another, reh
 	@$(BIN)/python -m examples.harbor.demo
 
 test: install ## every test, end-to-end ones included
-	@$(BIN)/python -m pytest -n 2 --ignore tests/end_to_end
-	@$(BIN)/python -m pytest tests/end_to_end  # by itself: it needs both cores
+	@$(BIN)/python -m pytest -n 3 --dist loadgroup  # the end-to-end tests are one group
 
 check: install ## format, lint, types
 	@$(BIN)/ruff format --check .

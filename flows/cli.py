@@ -145,7 +145,10 @@ def merge(
         Path, typer.Argument(help="The folder to write; it appears only when it is whole.")
     ],
     seed: Annotated[int, typer.Option(help="Seed of the random methods (DARE).", min=0)] = 0,
-    threads: Annotated[int, typer.Option(help="Tensors worked on at the same time.", min=1)] = 1,
+    threads: Annotated[
+        int | None,
+        typer.Option(help="Tensors worked on at the same time; by default one per core.", min=1),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace OUT where it exists.")] = False,
     json: Json = False,
 ) -> None:

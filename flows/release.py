@@ -74,7 +74,7 @@ def release(candidate: str = "", register: bool = True) -> Outcome:
 def _run_stages(params: Params, candidate: str) -> None:
     """Level by level, from the first at which DVC finds something to do; what is up to date is not started."""
     levels = stages.levels(params, candidate)
-    forced = [s for level in levels for s in level if s.split("@")[0] in stages.ALWAYS]
+    forced = stages.unwatched(params, candidate)
     for stage in forced:
         run_stage(stage, force=True)
     rest = [[stage for stage in level if stage not in forced] for level in levels]

@@ -23,7 +23,9 @@ def check_recipe(path: Path) -> list[Finding]:
     return _findings(recipe, _open(recipe))
 
 
-def merge_recipe(path: Path, out: Path, *, seed: int, threads: int, force: bool) -> MergeReport:
+def merge_recipe(
+    path: Path, out: Path, *, seed: int, threads: int | None, force: bool
+) -> MergeReport:
     """Check, then merge into `out`. Raises InputError with every finding that blocks."""
     from pipeline.folders import check_replaceable
     from pipeline.merge import merge

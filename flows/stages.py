@@ -15,14 +15,13 @@ from typing import Literal
 
 from pipeline.errors import EnvironmentFault, InputError, MergegateError
 from pipeline.params import Params
+from pipeline.recipe import load_recipe
+from pipeline.sources import Reference
 
 LOGS = Path(".mergegate/logs")
 FAILURES = Path(".mergegate/failures")
 
 State = Literal["ran", "restored", "unchanged"]
-
-# Sources on a hub or in a registry can change without DVC seeing it, so these always look again.
-ALWAYS = ("sources", "check")
 
 
 def levels(params: Params, candidate: str) -> list[list[str]]:
@@ -40,6 +39,29 @@ def levels(params: Params, candidate: str) -> list[list[str]]:
         [f"gate@{candidate}"],
         [f"card@{candidate}"],
     ]
+
+
+def unwatched(params: Params, candidate: str) -> list[str]:
+    """The stages that must look again whatever DVC says: they read sources that it does not see.
+
+    It sees what lies below `watch`; a hub's branch or a registry's version can change behind its back.
+    """
+    recipe = load_recipe(params.recipe(candidate))
+    stated = [Reference.parse(text) for text in (params.base, *params.experts.values())]
+    read = {"sources": stated, f"check@{candidate}": recipe.references()}
+    return [
+        stage
+        for stage, references in read.items()
+        if not all(_below(params.watch, reference) for reference in references)
+    ]
+
+
+def _below(folder: Path, reference: Reference) -> bool:
+    """Whether model and adapter are folders in `folder`."""
+    parts = [reference.model, *([reference.adapter] if reference.adapter else [])]
+    return all(
+        Path(p).is_dir() and Path(p).resolve().is_relative_to(folder.resolve()) for p in parts
+    )
 
 
 def stale(stages: list[str]) -> set[str]:

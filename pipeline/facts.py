@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -163,3 +164,14 @@ def _means(scores: tuple[Score, ...]) -> dict[str, dict[str, float]]:
     for (skill, metric), values in sorted(sums.items()):
         table.setdefault(skill, {})[metric] = sum(values) / len(values)
     return table
+
+
+def package_versions(*packages: str) -> dict[str, str]:
+    """The installed version of each distribution; "not installed" where there is none."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # mergegate itself may run from a checkout
+            found[package] = "not installed"
+    return found

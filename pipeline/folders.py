@@ -27,8 +27,13 @@ class FolderKind:
 
 
 @contextmanager
-def whole_folder(out: Path, kind: FolderKind, *, replace: bool = True) -> Iterator[Path]:
+def whole_folder(
+    out: Path, kind: FolderKind, *, replace: bool = True, resume: bool = False
+) -> Iterator[Path]:
     """An empty folder to fill; it becomes `out` when the block ends, or vanishes where it raises.
+
+    With `resume` it holds what an interrupted block left, and is left as it is where the block is
+    interrupted or the environment fails. What belongs to it is for the block to say.
 
     An older folder of this kind is replaced at the very end, and lost in no case before. Raises
     InputError as `check_replaceable` does, EnvironmentFault where another process is writing.
@@ -36,7 +41,7 @@ def whole_folder(out: Path, kind: FolderKind, *, replace: bool = True) -> Iterat
     out = out.absolute()
     old, part = out.with_name(f".{out.name}.old"), out.with_name(f".{out.name}.part")
     out.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(part):
+    with _locked(part, clear=not resume):
         try:
             if old.exists() and not out.exists():  # killed between the two renames of _put
                 old.rename(out)
@@ -44,8 +49,10 @@ def whole_folder(out: Path, kind: FolderKind, *, replace: bool = True) -> Iterat
             yield part
             _sync(part)
             _put(part, out, old)
-        except BaseException:
-            shutil.rmtree(part, ignore_errors=True)
+        except BaseException as error:
+            lasting = isinstance(error, EnvironmentFault | KeyboardInterrupt | OSError)
+            if not (resume and lasting):
+                shutil.rmtree(part, ignore_errors=True)
             raise
 
 
@@ -72,11 +79,12 @@ def check_replaceable(out: Path, kind: FolderKind, *, replace: bool = True) -> N
 
 
 @contextmanager
-def _locked(part: Path) -> Iterator[None]:
-    """`part` as an empty folder that no other process writes to."""
+def _locked(part: Path, *, clear: bool) -> Iterator[None]:
+    """`part` as a folder that no other process writes to, empty where `clear` is set."""
     descriptor = _lock(part)
     try:
-        _clear(part)
+        if clear:
+            _clear(part)
         yield
     finally:
         os.close(descriptor)

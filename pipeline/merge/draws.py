@@ -1,21 +1,23 @@
 """Random draws by counter: the draw for an element depends on its key and its index alone.
 
-So threads, tile sizes, the order of tensors and the device cannot change a result. The generator is
+So threads, blocks, the order of tensors and the device cannot change a result. The generator is
 SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators. OOPSLA 2014), whose
-output for counter i is a mix of key + (i + 1) * GAMMA modulo 2^64. torch has no unsigned arithmetic
-on 64 bits; its signed products and sums wrap, which gives the same bits.
+output for counter i is a mix of key + (i + 1) * GAMMA modulo 2^64. One output makes two draws: elements 2 i and
+2 i + 1 take its lower and its upper 32 bits.
 """
 
 from __future__ import annotations
 
 import hashlib
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-_TILE = 32_768  # so many draws, with what they are made from, stay in the cache
-_GAMMA = 0x9E3779B97F4A7C15
-_MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
+_TILE = 65_536  # so many draws, with what they are made from, stay in the cache
+_GAMMA = np.uint64(0x9E3779B97F4A7C15)
+_MIX = ((30, np.uint64(0xBF58476D1CE4E5B9)), (27, np.uint64(0x94D049BB133111EB)))
 
 
 def draw_key(seed: int, model: str, tensor: str) -> int:
@@ -24,34 +26,48 @@ def draw_key(seed: int, model: str, tensor: str) -> int:
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "little")
 
 
-def random_bits(key: int, count: int, first: int = 0) -> Tensor:
-    """The draws of elements first .. first + count - 1 as int64 [count]; read them as unsigned."""
-    index = torch.arange(first + 1, first + count + 1, dtype=torch.int64)
-    bits = index.mul_(_signed(_GAMMA)).add_(_signed(key))
-    for shift, factor in _MIX:
-        bits = (bits ^ _shift_right(bits, shift)).mul_(_signed(factor))
-    return bits ^ _shift_right(bits, 31)
+def random_bits(key: int, count: int, first: int = 0) -> npt.NDArray[np.uint64]:
+    """The generator's outputs for the counters first .. first + count - 1: uint64 [count]."""
+    bits = np.arange(first + 1, first + count + 1, dtype=np.uint64)
+    shifted = np.empty_like(bits)
+    np.multiply(bits, _GAMMA, out=bits)
+    np.add(bits, np.uint64(key), out=bits)
+    for places, factor in _MIX:
+        np.right_shift(bits, np.uint64(places), out=shifted)
+        np.bitwise_xor(bits, shifted, out=bits)
+        np.multiply(bits, factor, out=bits)
+    np.right_shift(bits, np.uint64(31), out=shifted)
+    return np.bitwise_xor(bits, shifted, out=bits)
 
 
-def keep_mask(key: int, count: int, density: float) -> Tensor:
-    """A boolean mask [count], each entry true with probability `density`, to 2^-53."""
-    mask = torch.empty(count, dtype=torch.bool)
-    for first in range(0, count, _TILE):
-        tile = mask[first : first + _TILE]
-        torch.lt(_draws(key, tile.numel(), first), round(density * 2**53), out=tile)
-    return mask
+def uniform(key: int, count: int, first: int = 0) -> npt.NDArray[np.uint32]:
+    """The draws of elements first .. first + count - 1: whole numbers evenly in [0, 2^32), uint32 [count]."""
+    skipped = first % 2
+    bits = random_bits(key, (count + skipped + 1) // 2, first // 2)
+    return bits.astype("<u8", copy=False).view("<u4")[skipped : skipped + count]
 
 
-def _draws(key: int, count: int, first: int) -> Tensor:
-    """As `random_bits`, the upper 53 bits alone: whole numbers in [0, 2^53)."""
-    return _shift_right(random_bits(key, count, first), 11)
+def keep_mask(key: int, count: int, density: float, first: int = 0) -> Tensor:
+    """A boolean mask [count], each entry true with probability `density`, to 2^-32.
+
+    It is that of the elements from index `first` on.
+    """
+    limit = round(density * 2**32)
+    if limit == 2**32:
+        return torch.ones(count, dtype=torch.bool)
+    mask = np.empty(count, dtype=np.bool_)
+    for start in range(0, count, _TILE):
+        tile = mask[start : start + _TILE]
+        np.less(uniform(key, tile.size, first + start), np.uint32(limit), out=tile)
+    return torch.from_numpy(mask)
 
 
-def _shift_right(bits: Tensor, places: int) -> Tensor:
-    """Shift as if unsigned: torch's own shift copies the sign bit in."""
-    return (bits >> places) & ((1 << (64 - places)) - 1)
-
-
-def _signed(value: int) -> int:
-    """The int64 with the same bits as an unsigned `value` below 2^64."""
-    return value - 2**64 if value >= 2**63 else value
+def masked(values: Tensor, mask: Tensor) -> Tensor:
+    """`values`, changed: multiplied by 0 where `mask` is false, so that what is not finite stays visible."""
+    flags = mask.view(values.shape)
+    if values.device.type != "cpu":
+        return values.mul_(flags.to(values.device))
+    array = values.numpy()  # numpy multiplies by a boolean at a third of torch's time
+    with np.errstate(invalid="ignore"):  # 0 times infinity is NaN, as wanted
+        np.multiply(array, flags.numpy(), out=array)
+    return values

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from pipeline.errors import EnvironmentFault, InputError
-from pipeline.facts import write_json
+from pipeline.facts import digest_of, package_versions, write_json
 from pipeline.folders import FolderKind, check_replaceable, whole_folder
 from pipeline.merge.chat_templates import resolve_chat_template
-from pipeline.merge.plan import Plan, Step
+from pipeline.merge.engine import Progress, Run, run
+from pipeline.merge.journal import JOURNAL, Journal
+from pipeline.merge.plan import Plan
 from pipeline.merge.planner import make_plan
-from pipeline.merge.safetensors_writer import Shard, ShardWriter, lay_out
+from pipeline.merge.safetensors_writer import Shard, lay_out
 from pipeline.merge.side_files import write_side_files
-from pipeline.merge.stream import compute
 from pipeline.merge.vocabulary import make_vocabulary
 from pipeline.merge.weights import Weights
 from pipeline.recipe.types import Recipe
@@ -30,7 +27,6 @@ from pipeline.sources.pin import pin
 from pipeline.sources.reference import Reference
 from pipeline.sources.source import Source
 
-Progress = Callable[[int, int], None]
 SHARD_BYTES = 5_000_000_000
 RECORD = "merge.json"
 MERGE = FolderKind("a merge", RECORD, lambda folder: (folder / RECORD).is_file())
@@ -59,7 +55,8 @@ def merge(
     out: Path,
     *,
     seed: int = 0,
-    threads: int = 1,
+    threads: int | None = None,
+    device: str = "cpu",
     force: bool = False,
     shard_bytes: int = SHARD_BYTES,
     hashes: Path | None = None,
@@ -67,10 +64,10 @@ def merge(
 ) -> MergeReport:
     """Merge `sources` (all that `recipe.references()` names) into the new folder `out`.
 
-    The bytes depend on recipe, sources, seed and `shard_bytes` alone. `threads` tensors are in
-    memory at a time, each with its operands. `force` replaces an earlier merge. `hashes` is the
-    cache of known file digests (pipeline.sources.hashes). `progress` gets (done, all) after each
-    tensor, from any thread.
+    The bytes depend on recipe, sources, seed, `device` and `shard_bytes` alone. `threads` (default: one
+    per core) tensors are worked on at a time, each in blocks of its operands. `force` replaces an earlier
+    merge. `hashes` is the cache of known file digests (pipeline.sources.hashes). `progress` gets (bytes
+    done, all) from any thread. What an interrupted merge left is verified and used.
 
     Raises InputError with every fault of recipe against sources before anything is written, and
     EnvironmentFault where the disk is too small or fails; `out` is then as it was.
@@ -79,11 +76,18 @@ def merge(
     _check_out(plan, sources, out, force)
     shards = lay_out([step.spec for step in plan.steps], shard_bytes)
     _check_space(out, sum(shard.size for shard in shards))
-    with whole_folder(out, MERGE, replace=force) as folder:
-        write_side_files(plan, folder)
-        with _one_torch_thread(), ShardWriter(folder, shards) as writer:
-            _run(plan, writer, seed, threads, progress)
-        write_json(folder / RECORD, _record(plan, sources, seed, hashes))
+    with (
+        ThreadPoolExecutor(max_workers=1) as background,
+        whole_folder(out, MERGE, replace=force, resume=True) as part,
+    ):
+        pins = background.submit(lambda: [pin(sources[r], hashes) for r in plan.weights])
+        journal = Journal(part, _identity(plan, sources, seed, shards, device), shards)
+        _keep_only(part, {JOURNAL, *(shard.file for shard in shards)})
+        write_side_files(plan, part)
+        journal.begin()
+        files = run(plan, shards, part, journal, Run(seed, threads, device), progress)
+        write_json(part / RECORD, _record(plan, pins.result(), seed, device, files))
+        journal.remove()
     return _report(plan, out, seed, shards)
 
 
@@ -97,51 +101,11 @@ def plan_merge(recipe: Recipe, sources: Mapping[Reference, Source]) -> Plan:
     return make_plan(recipe, weights, vocabulary)
 
 
-def _run(
-    plan: Plan, writer: ShardWriter, seed: int, threads: int, progress: Progress | None
-) -> None:
-    """Compute and write every step; the first error stops the rest and is raised."""
-    lock, stop = threading.Lock(), threading.Event()
-    done = 0
-
-    def work(step: Step) -> None:
-        nonlocal done
-        if stop.is_set():
-            return
-        writer.write(step.name, compute(plan, step, seed))
-        with lock:
-            done += 1
-            if progress:
-                progress(done, len(plan.steps))
-
-    with ThreadPoolExecutor(max_workers=threads) as pool:
-        futures = [pool.submit(work, step) for step in plan.steps]
-        try:
-            wait(futures, return_when=FIRST_EXCEPTION)
-            for future in filter(Future.done, futures):
-                future.result()
-        finally:
-            stop.set()
-
-
-@contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    """One thread within each operation: torch's sums depend on how it shares out the work."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def _check_out(plan: Plan, sources: Mapping[Reference, Source], out: Path, force: bool) -> None:
     check_replaceable(out.absolute(), MERGE, replace=force)
     place = out.resolve()
     for reference in plan.weights:
-        source = sources[reference]
-        folders = [source.model.folder] + ([source.adapter.folder] if source.adapter else [])
-        if any(folder.resolve().is_relative_to(place) for folder in folders):
+        if any(f.resolve().is_relative_to(place) for f in _folders(sources[reference])):
             raise InputError(f"{out}: holds the source {reference}. Name another folder.")
 
 
@@ -155,22 +119,59 @@ def _check_space(out: Path, weight_bytes: int) -> None:
         )
 
 
+def _identity(
+    plan: Plan,
+    sources: Mapping[Reference, Source],
+    seed: int,
+    shards: Sequence[Shard],
+    device: str,
+) -> str:
+    """A digest of all that decides the bytes; sources by path, size and time, since an interrupted merge is young."""
+    files = [
+        f"{path.resolve()}|{path.stat().st_size}|{path.stat().st_mtime_ns}"
+        for reference in plan.weights
+        for folder in _folders(sources[reference])
+        for path in sorted(folder.glob("*.safetensors"))
+    ]
+    heads = [hashlib.sha256(shard.header).hexdigest() for shard in shards]
+    return digest_of([plan.recipe.digest, files, heads, seed, device, _tools()])
+
+
+def _keep_only(folder: Path, names: Set[str]) -> None:
+    """Remove every other file: another merge may have left the folder."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name not in names:
+            path.unlink()
+
+
 def _record(
-    plan: Plan, sources: Mapping[Reference, Source], seed: int, hashes: Path | None
+    plan: Plan, pins: Sequence[Any], seed: int, device: str, files: Mapping[str, str]
 ) -> dict[str, Any]:
-    """merge.json: all that decides the bytes beside it. No time, machine or path of its own."""
+    """merge.json: all that decides the bytes beside it, and their SHA-256. No time or path of its own."""
     recipe = plan.recipe
     return {
-        "schema": 1,
+        "schema": 2,
         "recipe": {"text": recipe.text, "digest": recipe.digest, "method": recipe.merge_method},
         "seed": seed,
-        "sources": [pin(sources[reference], hashes) for reference in plan.weights],
+        "device": device,
+        "sources": list(pins),
+        "files": dict(files),
         "tensors": len(plan.steps),
         "copied": sum(step.copied for step in plan.steps),
         "parameters": sum(step.spec.elements for step in plan.steps),
         "dtypes": sorted({step.dtype for step in plan.steps}),
-        "tools": {name: _version(name) for name in ("mergegate", "torch")},
+        "tools": _tools(),
     }
+
+
+def _folders(source: Source) -> list[Path]:
+    return [source.model.folder] + ([source.adapter.folder] if source.adapter else [])
+
+
+def _tools() -> dict[str, str]:
+    return package_versions("mergegate", "torch")
 
 
 def _report(plan: Plan, out: Path, seed: int, shards: tuple[Shard, ...]) -> MergeReport:
@@ -185,10 +186,3 @@ def _report(plan: Plan, out: Path, seed: int, shards: tuple[Shard, ...]) -> Merg
         weight_bytes=sum(step.spec.nbytes for step in plan.steps),
         shards=tuple(shard.file for shard in shards),
     )
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:  # run from a checkout
-        return "not installed"

@@ -194,11 +194,7 @@ class _Planner:
                 f"{weights.reference}: is quantized (config.json has a quantization_config). "
                 "Name the model that it was quantized from."
             )
-        self.faults.extend(
-            f"{weights.reference}: the adapter changes {name}, which the model does not have. "
-            "It was trained on another base."
-            for name in weights.strangers()
-        )
+        self.faults.extend(weights.adapter_faults())
 
     def _check_extras(self, operands: Operands) -> None:
         """A tensor that only a source has would be lost without a word."""

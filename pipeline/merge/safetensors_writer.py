@@ -6,6 +6,7 @@ number of them. Format: https://github.com/huggingface/safetensors (Format).
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -17,12 +18,15 @@ from types import TracebackType
 import torch
 from torch import Tensor
 
-from pipeline.errors import EnvironmentFault
+from pipeline.errors import CorruptArtifactError, EnvironmentFault
 from pipeline.facts import write_json
 from pipeline.sources.tensors import DTYPES
 
 INDEX = "model.safetensors.index.json"
 _ALIGNMENT = 8
+# Where the kernel cannot copy between two files: across some file systems, or at all.
+_NO_KERNEL_COPY = (errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+_COPIED_AT_ONCE = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -76,9 +80,9 @@ def lay_out(tensors: Sequence[TensorSpec], shard_bytes: int) -> tuple[Shard, ...
 
 
 class ShardWriter:
-    """Writes laid-out shards into `folder`; `write` may be called from several threads.
+    """Writes laid-out shards into `folder`; its methods may be called from several threads.
 
-    As a context manager; leaving it without an error brings all bytes to the disk.
+    As a context manager. A shard that is there in its full size is written on, not made anew.
     """
 
     def __init__(self, folder: Path, shards: Iterable[Shard]) -> None:
@@ -88,20 +92,31 @@ class ShardWriter:
 
     def __enter__(self) -> ShardWriter:
         for shard in self._shards:
-            descriptor = os.open(
-                self._folder / shard.file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666
-            )
+            descriptor = os.open(self._folder / shard.file, os.O_RDWR | os.O_CREAT, 0o666)
             self._open.append(descriptor)
             os.ftruncate(descriptor, shard.size)
             _write_at(descriptor, shard.header, 0)
             self._places |= {name: (descriptor, at) for name, at in shard.starts.items()}
+        if len(self._shards) > 1:
+            self._write_index()
         return self
 
-    def write(self, name: str, tensor: Tensor) -> None:
-        """Put the tensor's bytes in their place. Raises EnvironmentFault where the disk fails."""
+    def write(self, name: str, first: int, values: Tensor) -> None:
+        """Put values at element `first` of a tensor. Raises EnvironmentFault where the disk fails."""
         descriptor, start = self._places[name]
-        flat = tensor.contiguous().reshape(-1).view(torch.uint8)
-        _write_at(descriptor, flat.numpy().data, start)
+        data = values.view(-1).view(torch.uint8).numpy().data
+        _write_at(descriptor, data, start + first * values.element_size())
+
+    def copy(self, name: str, source: int, start: int, count: int) -> None:
+        """Copy `count` bytes of the file descriptor `source` from `start` on; by the kernel, where it can."""
+        descriptor, at = self._places[name]
+        while count:
+            done = _copy(source, descriptor, count, start, at)
+            start, at, count = start + done, at + done, count - done
+
+    def read(self, shard: int, start: int, count: int) -> bytes:
+        """Bytes of a shard as they were written."""
+        return os.pread(self._open[shard], count, start)
 
     def __exit__(
         self,
@@ -110,11 +125,7 @@ class ShardWriter:
         at: TracebackType | None,
     ) -> None:
         for descriptor in self._open:
-            if error is None:
-                os.fsync(descriptor)
             os.close(descriptor)
-        if error is None and len(self._shards) > 1:
-            self._write_index()
 
     def _write_index(self) -> None:
         weight_map = {name: shard.file for shard in self._shards for name in shard.starts}
@@ -154,7 +165,29 @@ def _write_at(descriptor: int, data: bytes | memoryview, start: int) -> None:
             written = os.pwrite(descriptor, view, start)
             view, start = view[written:], start + written
     except OSError as error:
-        raise EnvironmentFault(
-            f"writing the merged weights failed: {error.strerror}. "
-            "Free space or mend the disk, then run the merge again."
-        ) from error
+        raise _failed(error) from error
+
+
+def _copy(source: int, descriptor: int, count: int, start: int, at: int) -> int:
+    """Copy at most `count` bytes between files; the number copied."""
+    try:
+        done = os.copy_file_range(source, descriptor, count, start, at)
+    except OSError as error:
+        if error.errno not in _NO_KERNEL_COPY:
+            raise _failed(error) from error
+        data = os.pread(source, min(count, _COPIED_AT_ONCE), start)
+        _write_at(descriptor, data, at)
+        done = len(data)
+    if not done:
+        raise CorruptArtifactError(
+            "a source ends before its header says. "
+            "The file was truncated or changed: fetch or write it again."
+        )
+    return done
+
+
+def _failed(error: OSError) -> EnvironmentFault:
+    return EnvironmentFault(
+        f"writing the merged weights failed: {error.strerror}. "
+        "Free space or mend the disk, then run the merge again: it goes on where it was."
+    )

@@ -1,110 +1,186 @@
-"""One step of a plan: read its operands, compute in float32, round once to the output's type."""
+"""One step of a plan: read its operands block by block, compute in float32, round once to the output's type."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from pipeline.errors import InputError
+from pipeline.merge.blocks import Block, Grid
+from pipeline.merge.changes import Change
 from pipeline.merge.draws import draw_key
 from pipeline.merge.methods import method_function
 from pipeline.merge.plan import FLOATS, Operand, Plan, Step
+from pipeline.merge.reading import Reader, Scratch
 from pipeline.merge.weights import Weights
+from pipeline.sources.tensors import DTYPES, TensorInfo
+
+# Takes (index of the first element, the values [rows, columns] in the output's type).
+Sink = Callable[[int, Tensor], None]
 
 
-def compute(plan: Plan, step: Step, seed: int) -> Tensor:
-    """The output tensor of `step`, in its dtype and shape.
+def compute(
+    plan: Plan, step: Step, seed: int, reader: Reader, scratch: Scratch, sink: Sink, device: str
+) -> None:
+    """Give the output tensor of `step` to `sink`, in order, in blocks that are valid until the next one.
 
     Random draws are keyed by the seed, the reference of a model as the recipe names it, and the
     name of the output tensor. Raises InputError naming the tensor where the result holds infinities or NaN.
     """
-    if step.copied:
-        return step.template.weights.model.read(step.template.name)
-    inputs = _Inputs(plan, step)
+    inputs = StepOperands(plan, step, reader, scratch, device)
     settings = dict(step.settings)
     if plan.recipe.method.random:
         names = [str(operand.weights.reference) for operand in step.operands]
         settings["keys"] = [draw_key(seed, name, step.name) for name in names]
-    merged = method_function(plan.recipe.merge_method)(inputs.operands(), **settings)
-    if step.base:
-        merged = inputs.base() + merged
-    result = merged.to(getattr(torch, FLOATS[step.dtype]))
-    _check_finite(step, result)
-    return result
+    apply = method_function(plan.recipe.merge_method)(inputs, **settings)
+    dtype = getattr(torch, FLOATS[step.dtype])
+    for block in inputs.blocks():
+        result = apply(block)
+        if block.base is not None:
+            result = result.add_(block.base)
+        _check_finite(step, result, dtype)
+        out = scratch.take("output", (result.shape[0], result.shape[1]), dtype)
+        sink(block.first, out.copy_(result))
 
 
-class _Inputs:
-    """What the method of one step gets. Holds the base's tensor, so that it is read once."""
+@dataclass(frozen=True)
+class _Part:
+    """One operand being read: its change by an adapter, and where its stored rows are put."""
 
-    def __init__(self, plan: Plan, step: Step) -> None:
+    operand: Operand
+    change: Change | None
+    slot: int
+
+
+class StepOperands:
+    """The operands of one step as a method sees them (pipeline.merge.blocks.Operands)."""
+
+    def __init__(
+        self, plan: Plan, step: Step, reader: Reader, scratch: Scratch, device: str = "cpu"
+    ) -> None:
         self.step, self.plan = step, plan
-        recipe = plan.recipe
-        self.dtype: torch.dtype | None = getattr(torch, recipe.dtype) if recipe.dtype else None
-        self._rows = self._remapped() if step.rows else {}
-        self._base = self._parts(step.base) if step.base and not step.rows else None
+        self.grid, self.count = Grid.of(step.shape), len(step.operands)
+        self._reader, self._scratch, self._device = reader, scratch, device
+        dtype = plan.recipe.dtype
+        self._dtype: torch.dtype | None = getattr(torch, dtype) if dtype else None
+        self._tables = self._all_tables() if step.rows else {}
+        self._parts = [] if step.rows else [self._part(o, i) for i, o in enumerate(step.operands)]
+        self._base = self._part(step.base, -1) if step.base and not step.rows else None
 
-    def base(self) -> Tensor:
-        """The base's own value."""
-        assert self.step.base
-        if self.step.rows:
-            return self._rows[self.step.base.weights]
-        assert self._base
-        stored, delta = self._base
-        return stored if delta is None else stored + delta
+    def blocks(self, spans: Iterable[range] | None = None) -> Iterator[Block]:
+        """The blocks of the rows `spans`, in that order; of all rows where it is None."""
+        make = self._remapped if self.step.rows else self._read
+        for span in self.grid.spans() if spans is None else spans:
+            block = make(span)
+            yield block if self._device == "cpu" else _moved(block, self._device)
 
-    def operands(self) -> list[Tensor]:
-        """The tensors of the models, or their differences from the base."""
-        if self.step.rows:
-            values = [self._rows[operand.weights] for operand in self.step.operands]
-            return [v - self.base() for v in values] if self.step.base else values
-        if self.step.base:
-            return [self._difference(operand) for operand in self.step.operands]
-        return [self._value(operand) for operand in self.step.operands]
+    def _read(self, span: range) -> Block:
+        if self._base is None:
+            return Block(span, [self._value(part, span) for part in self._parts])
+        stored = self._stored(self._base, span)
+        delta = self._base.change.delta(span, stored) if self._base.change else None
+        operands = [self._difference(part, span, stored) for part in self._parts]
+        if delta is None:
+            return Block(span, operands, stored)
+        return Block(span, [o.sub_(delta) for o in operands], stored + delta)
 
-    def _value(self, operand: Operand) -> Tensor:
-        stored, delta = self._parts(operand)
-        return stored if delta is None else stored + delta
-
-    def _difference(self, operand: Operand) -> Tensor:
-        """Operand minus base.
+    def _difference(self, part: _Part, span: range, base: Tensor) -> Tensor:
+        """Operand minus the stored base.
 
         Over the same checkpoint the adapter's delta is taken as it is, without the rounding of
         adding it to the weights and taking them off again.
         """
         assert self.step.base
-        assert self._base
-        base_stored, base_delta = self._base
-        base = self.step.base
-        if operand.name == base.name and operand.weights.same_model(base.weights):
-            delta = operand.weights.delta(operand.name, base_stored)
-            difference = torch.zeros_like(base_stored) if delta is None else delta
-        else:
-            difference = self._value(operand) - base_stored
-        return difference if base_delta is None else difference - base_delta
+        shared = part.operand.name == self.step.base.name
+        if shared and part.operand.weights.same_model(self.step.base.weights):
+            if part.change:
+                return part.change.delta(span, base)
+            return self._scratch.take(
+                part.slot, (base.shape[0], base.shape[1]), torch.float32
+            ).zero_()
+        return self._value(part, span).sub_(base)
 
-    def _parts(self, operand: Operand) -> tuple[Tensor, Tensor | None]:
-        """The stored tensor and the adapter's delta, cut to the rows of the output."""
-        stored = operand.weights.stored(operand.name, self.dtype)
-        delta = operand.weights.delta(operand.name, stored)
-        if stored.shape == self.step.shape:
-            return stored, delta
-        rows = self.step.shape[0]
-        return stored[:rows], None if delta is None else delta[:rows]
+    def _value(self, part: _Part, span: range) -> Tensor:
+        stored = self._stored(part, span)
+        return stored.add_(part.change.delta(span, stored)) if part.change else stored
 
-    def _remapped(self) -> dict[Weights, Tensor]:
-        """Every model's tensor with its rows in the order of the output vocabulary."""
+    def _stored(self, part: _Part, span: range) -> Tensor:
+        return self._rows(part.operand.weights.tensors[part.operand.name], span, part.slot)
+
+    def _rows(self, info: TensorInfo, span: range, slot: object) -> Tensor:
+        """Rows of a checkpoint's tensor as float32 [rows, columns], rounded to the recipe's dtype first."""
+        columns = Grid.of(info.shape).columns
+        raw = self._raw(info, span)
+        if self._dtype and raw.dtype != self._dtype:
+            raw = raw.to(self._dtype)
+        return self._scratch.take(slot, (len(span), columns), torch.float32).copy_(raw)
+
+    def _raw(self, info: TensorInfo, span: range) -> Tensor:
+        columns, dtype = Grid.of(info.shape).columns, getattr(torch, DTYPES[info.dtype][1])
+        raw = self._scratch.take(("raw", dtype), (len(span), columns), dtype)
+        return self._reader.read(info, span.start * columns, raw)
+
+    def _part(self, operand: Operand, slot: int) -> _Part:
+        return _Part(operand, self._change(operand.weights, operand.name), slot)
+
+    def _change(self, weights: Weights, name: str) -> Change | None:
+        info = weights.tensors[name]
+        return weights.change(
+            name,
+            lambda span: self._rows(info, span, "norms"),
+            lambda info, span: self._raw(info, span).to(torch.float32, copy=True),
+        )
+
+    def _all_tables(self) -> dict[Weights, Change | None]:
+        """Every model that has the tensor, since rows may come from any of them."""
+        name = self.step.name
+        models = [w for w in self.plan.weights.values() if name in w.tensors]
+        return {weights: self._change(weights, name) for weights in models}
+
+    def _remapped(self, span: range) -> Block:
+        """Rows in the order of the output vocabulary."""
         assert self.plan.vocabulary
-        values: dict[Weights, Tensor] = {}
-        for weights in self.plan.weights.values():
-            if self.step.name in weights.tensors:
-                stored = weights.stored(self.step.name, self.dtype)
-                delta = weights.delta(self.step.name, stored)
-                values[weights] = stored if delta is None else stored + delta
-        return self.plan.vocabulary.remap(values)
+        values = self.plan.vocabulary.remap(span, list(self._tables), self._gathered)
+        operands = [values[operand.weights] for operand in self.step.operands]
+        if self.step.base is None:
+            return Block(span, [operand.clone() for operand in operands])
+        base = values[self.step.base.weights]
+        return Block(span, [operand - base for operand in operands], base)
+
+    def _gathered(self, weights: Weights, ids: Tensor) -> Tensor:
+        """Rows of a model's tensor by id, zeros for -1; runs of ids are read together."""
+        info, change = weights.tensors[self.step.name], self._tables[weights]
+        found = torch.zeros(ids.numel(), Grid.of(info.shape).columns)
+        for at, run in _runs(ids):
+            rows = self._rows(info, run, "gathered")
+            found[at : at + len(run)] = rows + change.delta(run, rows) if change else rows
+        return found
 
 
-def _check_finite(step: Step, result: Tensor) -> None:
-    if not torch.isfinite(result).all():
+def _runs(ids: Tensor) -> Iterator[tuple[int, range]]:
+    """(place in `ids`, rows) for each run of consecutive ids; -1 belongs to none."""
+    listed, start = ids.tolist(), 0
+    for at in range(1, len(listed) + 1):
+        if at == len(listed) or listed[at] != listed[at - 1] + 1 or listed[start] < 0:
+            if listed[start] >= 0:
+                yield start, range(listed[start], listed[start] + at - start)
+            start = at
+
+
+def _moved(block: Block, device: str) -> Block:
+    move = partial(Tensor.to, device=device, non_blocking=True)
+    base = None if block.base is None else move(block.base)
+    return Block(block.span, [move(operand) for operand in block.operands], base)
+
+
+def _check_finite(step: Step, result: Tensor, dtype: torch.dtype) -> None:
+    low, high = torch.aminmax(result)
+    limit = torch.finfo(dtype).max
+    if not (float(low) >= -limit and float(high) <= limit):
         raise InputError(
             f"{step.name}: the merge has infinite or undefined values. "
             "Either a source has them (`mergegate check` names it), "

@@ -6,8 +6,9 @@ is carried along like any other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -45,49 +46,70 @@ class Vocabulary:
         identity = {token: row for row, token in enumerate(self.tokens)}
         return not self.tokenizer.tokens and all(t == identity for t in self.tables.values())
 
-    def remap(self, values: Mapping[Weights, Tensor]) -> dict[Weights, Tensor]:
-        """Each model's tensor [its rows, ...] as [output rows, ...], float32.
+    def remap(
+        self, span: range, models: Sequence[Weights], read: Callable[[Weights, Tensor], Tensor]
+    ) -> dict[Weights, Tensor]:
+        """Each model's values for the output rows `span`: float32 [rows, columns].
 
-        A token that a model lacks: the row that the recipe names, else the base's, else the mean of
-        the owners' (with one owner: that row), else zero.
+        `read` gives the rows of a model's own tensor by their ids (int64 [rows]; zeros for an id of -1). A
+        token that a model lacks: the row that the recipe names, else the base's, else the mean of the
+        owners' (with one owner: that row), else zero.
         """
-        rows = {w: self._rows(self.tables[w.reference]) for w in values}
-        own = {w: _take(value, rows[w]) for w, value in values.items()}
+        rows = {w: self._ids(w.reference)[span.start : span.stop] for w in models}
+        own = {w: read(w, rows[w]) for w in models}
         default = self._default(own, rows)
-        forced = torch.zeros(self.rows, dtype=torch.bool)
-        for row, value, force in self._ruled(values):
-            default[row] = value
-            forced[row] = force
-        return {w: _where((rows[w] >= 0) & ~forced, own[w], default) for w in values}
+        forced = torch.zeros(len(span), dtype=torch.bool)
+        for row, value, force in self._ruled(span, models, read, default):
+            default[row - span.start] = value
+            forced[row - span.start] = force
+        return {w: _where((rows[w] >= 0) & ~forced, own[w], default) for w in models}
 
-    def _rows(self, table: Table) -> Tensor:
+    @cached_property
+    def _row(self) -> Mapping[Token, int]:
+        return {token: row for row, token in enumerate(self.tokens)}
+
+    @cached_property
+    def _known_ids(self) -> dict[Reference, Tensor]:
+        return {
+            reference: torch.tensor([table.get(token, -1) for token in self.tokens])
+            for reference, table in self.tables.items()
+        }
+
+    def _ids(self, reference: Reference) -> Tensor:
         """For each output row the model's row, -1 where it has none. int64 [output rows]."""
-        return torch.tensor([table.get(token, -1) for token in self.tokens], dtype=torch.int64)
+        return self._known_ids[reference]
 
     def _default(self, own: Mapping[Weights, Tensor], rows: Mapping[Weights, Tensor]) -> Tensor:
         some = next(iter(own.values()))
-        total, owners = torch.zeros_like(some), torch.zeros(self.rows)
+        total, owners = torch.zeros_like(some), torch.zeros(some.shape[0], 1)
         for weights, value in own.items():
             total += value  # zero where it has no row
-            owners += rows[weights] >= 0
-        mean = total / _columns(owners.clamp(min=1), total)
+            owners += (rows[weights] >= 0).view(-1, 1)
+        mean = total / owners.clamp(min=1)
         for weights, value in own.items():
             if weights.reference == self.base:
                 return _where(rows[weights] >= 0, value, mean)
         return mean
 
-    def _ruled(self, values: Mapping[Weights, Tensor]) -> Iterator[tuple[int, Tensor, bool]]:
-        """(output row, its value, whether forced) for each token that the recipe speaks of."""
-        of = {weights.reference: value for weights, value in values.items()}
-        some = next(iter(values.values()))
+    def _ruled(
+        self,
+        span: range,
+        models: Sequence[Weights],
+        read: Callable[[Weights, Tensor], Tensor],
+        like: Tensor,
+    ) -> Iterator[tuple[int, Tensor, bool]]:
+        """(output row, its value, whether forced) for each token in `span` that the recipe speaks of."""
+        of = {weights.reference: weights for weights in models}
         for token, rule in self.tokenizer.tokens.items():
-            if rule.row is None:
+            row = self._row[token]
+            if rule.row is None or row not in span:
                 continue
             model, wanted = rule.row.model, rule.row.token
-            value = torch.zeros_like(some[0])
+            value = torch.zeros_like(like[0])
             if model in of:
-                value = of[model][self._row_of(model, token if wanted is None else wanted)]
-            yield self.tokens.index(token), value, rule.force
+                at = self._row_of(model, token if wanted is None else wanted)
+                value = read(of[model], torch.tensor([at]))[0]
+            yield row, value, rule.force
 
     def _row_of(self, model: Reference, token: Token) -> int:
         if isinstance(token, int):
@@ -172,16 +194,6 @@ def _check_rules(recipe: Recipe, tables: Mapping[Reference, Table]) -> None:
         raise InputError.of(faults)
 
 
-def _take(value: Tensor, rows: Tensor) -> Tensor:
-    """value[rows], zero where a row is -1."""
-    return _where(rows >= 0, value[rows.clamp(min=0)], torch.zeros(()))
-
-
 def _where(mask: Tensor, value: Tensor, other: Tensor) -> Tensor:
     """Row by row: `value` where `mask` [rows], else `other`."""
-    return torch.where(_columns(mask, value), value, other)
-
-
-def _columns(per_row: Tensor, like: Tensor) -> Tensor:
-    """[rows] as [rows, 1, ...] with as many dimensions as `like`."""
-    return per_row.view(-1, *[1] * (like.dim() - 1))
+    return torch.where(mask.view(-1, 1), value, other)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import CorruptArtifactError
-from pipeline.facts import read_json
+from pipeline.facts import package_versions, read_json
 from pipeline.params import Params
 from pipeline.sources import Reference, Source, open_source, pin
 
@@ -42,12 +41,7 @@ _PACKAGES = (
 def environment() -> dict[str, str]:
     """Versions of all that results depend on; `code` is the SHA-256 of mergegate's own modules."""
     found = {"python": platform.python_version(), "machine": platform.machine()}
-    for package in ("mergegate", *_PACKAGES):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return {**found, "code": _code_digest()}
+    return {**found, **package_versions("mergegate", *_PACKAGES), "code": _code_digest()}
 
 
 def _code_digest() -> str:

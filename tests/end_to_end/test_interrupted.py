@@ -15,7 +15,7 @@ import pytest
 from harness import clone, command, report
 from mlflow import MlflowClient
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("end_to_end")]
 
 STAGES = (
     "sources",

@@ -11,7 +11,7 @@ import yaml
 from harness import change_params, clone, command, dvc, report
 from mlflow import MlflowClient
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("end_to_end")]
 
 
 def client(released: dict[str, Any]) -> MlflowClient:
@@ -153,7 +153,11 @@ def test_sources_that_do_not_belong_together_stop_at_the_check(
     assert done.returncode == 2, done.stderr
     blocking = {f["code"] for f in report(done) if f["status"] in ("fail", "cannot_judge")}
     assert code in blocking
-    merged = command("merge", path, "out", cwd=harbor)
+
+
+def test_a_merge_of_them_ends_with_the_same_words_and_leaves_nothing(harbor: Path) -> None:
+    merged = command("merge", "recipes/refused/other-base.yaml", "out", cwd=harbor)
     assert merged.returncode == 2
+    assert "its adapter was made from another base" in merged.stderr
     assert "Traceback" not in merged.stderr
     assert not (harbor / "out").exists()

@@ -148,7 +148,7 @@ def test_an_adapter_that_parts_tied_embeddings_is_refused(model: Write, lora: Wr
     for fill, module in enumerate(("model.embed_tokens", "lm_head")):
         tensors[f"base_model.model.{module}.weight"] = torch.full((ROWS, HIDDEN), float(fill))
     save_file(tensors, "a/adapter_model.safetensors")
-    with pytest.raises(InputError, match=r"saves two different tensors for model\.embed_tokens"):
+    with pytest.raises(InputError, match=r"model\.embed_tokens.*two different tensors"):
         run(merge_method="passthrough", models=["base+a"])
 
 

@@ -98,7 +98,7 @@ def test_tensors_lie_at_multiples_of_their_element_size(tmp_path: Path) -> None:
     specs = [TensorSpec(name, names[name], tuple(v.shape)) for name, v in values.items()]
     with ShardWriter(tmp_path, lay_out(specs, 10**9)) as writer:
         for name, value in reversed(values.items()):
-            writer.write(name, value)
+            writer.write(name, 0, value)
     for info in read_header(tmp_path / "model.safetensors"):
         assert info.start % values[info.name].element_size() == 0
     found = weights(str(tmp_path))
@@ -158,10 +158,10 @@ def test_a_failed_merge_leaves_nothing_and_keeps_the_old_one() -> None:
     before = contents("out")
 
     def fail(done: int, _: int) -> None:
-        if done == 5:
-            raise KeyboardInterrupt
+        if done > 5000:
+            raise ArithmeticError
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(ArithmeticError):
         run(options={"force": True, "seed": 9, "progress": fail}, **DARE)
     assert contents("out") == before
     assert sorted(p.name for p in Path().iterdir()) == ["base", "out", "x", "y"]
@@ -175,7 +175,7 @@ from pipeline.recipe import load_recipe
 from pipeline.sources import open_source
 recipe = load_recipe(Path("recipe.yaml"))
 def die(done, all):
-    if done == 7:
+    if done > 7000:
         os.kill(os.getpid(), signal.SIGKILL)
 sources = {r: open_source(r) for r in recipe.references()}
 merge(recipe, sources, Path("out"), progress=die if sys.argv[1] == "die" else None)
@@ -217,16 +217,21 @@ def test_a_write_that_fails_is_the_environments_fault(monkeypatch: pytest.Monkey
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("os.pwrite", full)
-    with pytest.raises(EnvironmentFault, match="No space left on device"):
-        run(**DARE)
-    assert sorted(p.name for p in Path().iterdir()) == ["base", "x", "y"]
+    with monkeypatch.context() as patch:
+        patch.setattr("os.pwrite", full)
+        with pytest.raises(EnvironmentFault, match="No space left on device"):
+            run(**DARE)
+    assert not Path("out").exists()
+    run(**DARE)
+    assert sorted(p.name for p in Path().iterdir()) == ["base", "out", "x", "y"]
 
 
 @pytest.mark.usefixtures("family")
-def test_progress_counts_every_tensor() -> None:
+def test_progress_counts_every_byte() -> None:
     seen: list[tuple[int, int]] = []
     recipe = recipe_of(**DARE)
     sources = {reference: open_source(reference) for reference in recipe.references()}
     merge(recipe, sources, Path("out"), threads=3, progress=lambda *at: seen.append(at))
-    assert sorted(seen) == [(i + 1, 29) for i in range(29)]
+    done = sorted(done for done, _ in seen)
+    assert len(set(done)) == 29
+    assert {total for _, total in seen} == {done[-1]}

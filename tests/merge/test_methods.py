@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline.merge.blocks import Held
 from pipeline.merge.draws import draw_key, keep_mask, random_bits
-from pipeline.merge.methods import method, method_function
-from pipeline.merge.methods.dare import drop
-from pipeline.merge.methods.ties import agreeing_sum, largest, trim
+from pipeline.merge.methods import apply_method, dare, method, method_function
+from pipeline.merge.methods.selection import cut_largest, operand_streams, select
+from pipeline.merge.methods.ties import agreeing_sum, restored
 from pipeline.recipe import METHODS
 
 DELTA_METHODS = [name for name, spec in METHODS.items() if spec.operands == "deltas"]
@@ -36,7 +37,31 @@ def call(name: str, tensors: Sequence[Tensor], **settings: Any) -> Tensor:
         arguments[spec.argument] = [value] * len(tensors) if spec.per_model else value
     if METHODS[name].random:
         arguments["keys"] = [draw_key(0, f"m{i}", "x") for i in range(len(tensors))]
-    return method_function(name)(tensors, **(arguments | settings))
+    return apply_method(name, tensors, **(arguments | settings))
+
+
+def trim(delta: Tensor, density: float, rescale: bool) -> Tensor:
+    """What TIES makes of one delta."""
+    (cut,) = cut_largest(Held([delta]), [density])
+    (scale,) = restored(Held([delta]), [cut]) if rescale else (1.0,)
+    return cut.keep(delta.clone().view(-1, 1), 0).view(delta.shape) * scale
+
+
+def largest(values: Tensor, count: int) -> Tensor:
+    """The mask of the `count` largest magnitudes; `values` must hold no zero."""
+    held = Held([values])
+    ((cut,),) = select(operand_streams(held), held.grid, [[count]])
+    return cut.keep(values.clone().view(-1, 1), 0).view(values.shape) != 0
+
+
+def drop(delta: Tensor, density: float, rescale: bool, key: int) -> Tensor:
+    return dare.drop(delta.clone(), density, rescale, key)
+
+
+def agree(deltas: Sequence[Tensor], weight: Sequence[float], normalize: bool) -> Tensor:
+    """The agreeing sum of deltas before they are weighted."""
+    weighted = [delta * factor for delta, factor in zip(deltas, weight, strict=True)]
+    return agreeing_sum(weighted, weight, normalize)
 
 
 def test_every_method_of_the_recipe_table_has_a_function() -> None:
@@ -45,7 +70,7 @@ def test_every_method_of_the_recipe_table_has_a_function() -> None:
 
 def test_a_second_function_for_a_method_is_refused() -> None:
     with pytest.raises(ValueError, match="'linear' is already registered by"):
-        method("linear")(lambda tensors: tensors[0])
+        method("linear")(lambda tensors: lambda block: block.operands[0])
 
 
 def test_a_method_without_entry_in_the_table_is_refused() -> None:
@@ -225,7 +250,8 @@ def test_trim_rescales_no_vanishing_norm() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 7, 500, 999, 1000])
 def test_largest_agrees_with_a_stable_sort(count: int) -> None:
-    values = torch.randint(-9, 9, (10, 100), generator=torch.Generator().manual_seed(1)).float()
+    values = torch.randint(1, 9, (10, 100), generator=torch.Generator().manual_seed(1)).float()
+    values[::2] *= -1
     order = values.flatten().abs().sort(descending=True, stable=True).indices
     expected = torch.zeros(1000, dtype=torch.bool)
     expected[order[:count]] = True
@@ -244,20 +270,20 @@ def test_ties_by_hand() -> None:
 
 
 def test_a_sum_of_zero_elects_plus_and_zeros_agree_with_nothing() -> None:
-    assert agreeing_sum([t(2, 0), t(-2, 0)], [1.0, 1.0], normalize=True).tolist() == [2.0, 0.0]
+    assert agree([t(2, 0), t(-2, 0)], [1.0, 1.0], normalize=True).tolist() == [2.0, 0.0]
 
 
 def test_the_sign_is_elected_on_weighted_deltas() -> None:
-    assert agreeing_sum([t(2), t(-1)], [1.0, 3.0], normalize=True).tolist() == [-1.0]
+    assert agree([t(2), t(-1)], [1.0, 3.0], normalize=True).tolist() == [-1.0]
 
 
 def test_a_negative_weight_agrees_by_the_sign_of_its_weighted_delta() -> None:
-    assert agreeing_sum([t(2), t(-1)], [1.0, -1.0], normalize=False).tolist() == [3.0]
+    assert agree([t(2), t(-1)], [1.0, -1.0], normalize=False).tolist() == [3.0]
 
 
 def test_agreeing_weights_that_cancel_are_divided_by_one() -> None:
     deltas, weight = [t(1), t(1), t(-1)], [0.1, 0.2, -0.3]
-    assert agreeing_sum(deltas, weight, normalize=True).tolist() == pytest.approx([0.6])
+    assert agree(deltas, weight, normalize=True).tolist() == pytest.approx([0.6])
 
 
 def ties_reference(
@@ -313,7 +339,9 @@ def test_draws_are_splitmix64() -> None:
 
 def test_a_draw_depends_on_its_index_and_not_on_the_tile() -> None:
     key = draw_key(7, "base+json", "model.norm.weight")
-    assert torch.equal(random_bits(key, 100)[37:80], random_bits(key, 43, first=37))
+    assert random_bits(key, 100)[37:80].tolist() == random_bits(key, 43, first=37).tolist()
+    mask = keep_mask(key, 200_000, 0.5)
+    assert torch.equal(mask[70_001:140_000], keep_mask(key, 69_999, 0.5, first=70_001))
 
 
 def test_seed_model_and_tensor_each_change_the_draws() -> None:
@@ -347,7 +375,7 @@ def dare_linear_after(deltas: list[Tensor]) -> Tensor:
 
 
 def dare_ties_after(deltas: list[Tensor]) -> Tensor:
-    return agreeing_sum(deltas, [0.5, 0.8], normalize=False)
+    return agree(deltas, [0.5, 0.8], normalize=False)
 
 
 @pytest.mark.parametrize(

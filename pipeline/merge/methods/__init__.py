@@ -1,16 +1,18 @@
-"""Merge methods, one file each: pure functions of float32 tensors of one shape to one such tensor.
+"""Merge methods, one file each, as pure functions: operands in, and out what makes one block of the result.
 
-Promises: no files, no globals, no argument changed, no hidden randomness; the same bits for the
-same arguments. Methods on deltas return the merged delta and never see the base. A method knows
-nothing of recipes, models or tensor names. Parameters and citations stand in
-`pipeline.recipe.METHODS`.
+A method may read its operands as often as it needs to learn what concerns the whole tensor (a threshold, an angle);
+what it returns sees one block. Promises: no files, no globals, no hidden randomness, arithmetic in
+float32 and sums over a tensor in float64; the same bits for the same arguments. Methods on deltas
+return the merged delta. A method knows nothing of recipes, models or tensor names. Parameters and
+citations stand in `pipeline.recipe.METHODS`.
 """
 
 from pipeline.merge.methods import dare, linear, passthrough, slerp, task_arithmetic, ties
-from pipeline.merge.methods.registry import MethodFunction, method, method_function
+from pipeline.merge.methods.registry import Apply, apply_method, method, method_function
 
 __all__ = [
-    "MethodFunction",
+    "Apply",
+    "apply_method",
     "dare",
     "linear",
     "method",

@@ -6,15 +6,17 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from pipeline.merge.draws import keep_mask
-from pipeline.merge.methods.registry import method
-from pipeline.merge.methods.task_arithmetic import task_arithmetic
+from pipeline.merge.blocks import Block, Operands
+from pipeline.merge.draws import keep_mask, masked
+from pipeline.merge.methods.registry import Apply, method
+from pipeline.merge.methods.sums import weighted_sum
+from pipeline.merge.methods.task_arithmetic import sum_factors
 from pipeline.merge.methods.ties import agreeing_sum
 
 
 @method("dare_linear")
 def dare_linear(
-    deltas: Sequence[Tensor],
+    _deltas: Operands,
     *,
     weight: Sequence[float],
     density: Sequence[float],
@@ -22,15 +24,15 @@ def dare_linear(
     rescale: bool,
     lambda_: float,
     keys: Sequence[int],
-) -> Tensor:
+) -> Apply:
     """Task arithmetic of the deltas after `drop`; the arguments are those of `dare_ties`."""
-    dropped = _drop_each(deltas, density, rescale, keys)
-    return task_arithmetic(dropped, weight=weight, normalize=normalize, lambda_=lambda_)
+    factors = sum_factors(weight, normalize, lambda_)
+    return lambda block: weighted_sum(_dropped(block, density, rescale, keys), factors)
 
 
 @method("dare_ties")
 def dare_ties(
-    deltas: Sequence[Tensor],
+    _deltas: Operands,
     *,
     weight: Sequence[float],
     density: Sequence[float],
@@ -38,31 +40,38 @@ def dare_ties(
     rescale: bool,
     lambda_: float,
     keys: Sequence[int],
-) -> Tensor:
+) -> Apply:
     """lambda * sum of the weighted deltas after `drop` whose sign agrees with the elected one.
 
-    `deltas`: one or more differences from the base, of equal shape [...], float32 in and out.
-    `density`: the probability that an entry is kept, in (0, 1]; `weight`, `lambda_`: finite;
-    `keys`: a 64-bit key per delta, from which its draws come. Sign election and `normalize` as in
-    TIES; nothing is trimmed.
+    Operands: one or more differences from the base, float32. `density`: the probability that an entry is
+    kept, in (0, 1]; `weight`, `lambda_`: finite; `keys`: a 64-bit key per delta, from which its draws
+    come. Sign election and `normalize` as in TIES; nothing is trimmed.
     """
-    dropped = _drop_each(deltas, density, rescale, keys)
-    return agreeing_sum(dropped, weight, normalize).mul_(lambda_)
+
+    def apply(block: Block) -> Tensor:
+        dropped = _dropped(block, density, rescale, keys)
+        for delta, factor in zip(dropped, weight, strict=True):
+            delta.mul_(factor)
+        return agreeing_sum(dropped, weight, normalize).mul_(lambda_)
+
+    return apply
 
 
-def drop(delta: Tensor, density: float, rescale: bool, key: int) -> Tensor:
-    """`delta` [...] with each entry kept with probability `density`, else zero.
+def drop(delta: Tensor, density: float, rescale: bool, key: int, first: int = 0) -> Tensor:
+    """`delta`, changed: each entry kept with probability `density`, else zero.
 
-    With `rescale` the survivors are scaled by 1 / density, so that the expectation is `delta` (Yu
-    et al. 2024, section 3.2, with drop rate 1 - density). mergekit restores the L1 norm of the
-    tensor instead, which differs by the luck of the draw.
+    `first`: the flat index of its first entry, on which the draws depend. With `rescale` the survivors
+    are scaled by 1 / density, so that the expectation is `delta` (Yu et al. 2024, section 3.2, with drop
+    rate 1 - density). mergekit restores the L1 norm of the tensor instead, which differs by the luck of
+    the draw.
     """
-    kept = delta * keep_mask(key, delta.numel(), density).view(delta.shape)
-    return kept.div_(density) if rescale else kept
+    if density < 1:
+        masked(delta, keep_mask(key, delta.numel(), density, first))
+    return delta.div_(density) if rescale else delta
 
 
-def _drop_each(
-    deltas: Sequence[Tensor], density: Sequence[float], rescale: bool, keys: Sequence[int]
+def _dropped(
+    block: Block, density: Sequence[float], rescale: bool, keys: Sequence[int]
 ) -> list[Tensor]:
-    arguments = zip(deltas, density, keys, strict=True)
-    return [drop(delta, fraction, rescale, key) for delta, fraction, key in arguments]
+    arguments = zip(block.operands, density, keys, strict=True)
+    return [drop(delta, share, rescale, key, block.first) for delta, share, key in arguments]

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor
-
-from pipeline.merge.methods.registry import method
+from pipeline.merge.blocks import Operands
+from pipeline.merge.methods.registry import Apply, method
 from pipeline.merge.methods.sums import weighted_sum
 
 
 @method("linear")
-def linear(tensors: Sequence[Tensor], *, weight: Sequence[float], normalize: bool) -> Tensor:
+def linear(_tensors: Operands, *, weight: Sequence[float], normalize: bool) -> Apply:
     """sum(w x) / sum(w), or sum(w x) without `normalize`.
 
-    `tensors`: one or more of equal shape [...], float32 in and out; values, not differences.
-    `weight`: one finite factor per tensor, of any sign. Weights are divided before the sum, so that
-    one tensor, or one that has all the weight, comes back bit for bit. With `normalize` the weights
-    must not sum to 0: ZeroDivisionError.
+    Operands: one or more tensors, float32; values, not differences. `weight`: one finite factor per
+    tensor, of any sign. Weights are divided before the sum, so that one tensor, or one that has all the
+    weight, comes back bit for bit. With `normalize` the weights must not sum to 0: ZeroDivisionError.
     """
     total = sum(weight) if normalize else 1.0
-    return weighted_sum(tensors, [factor / total for factor in weight])
+    shares = [factor / total for factor in weight]
+    return lambda block: weighted_sum(block.operands, shares)

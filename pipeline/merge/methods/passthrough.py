@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor
-
-from pipeline.merge.methods.registry import method
+from pipeline.merge.blocks import Operands
+from pipeline.merge.methods.registry import Apply, method
 
 
 @method("passthrough")
-def passthrough(tensors: Sequence[Tensor], *, scale: Sequence[float]) -> Tensor:
-    """scale * x, for one tensor x of any shape, float32 in and out. A scale of 1 returns equal bits.
+def passthrough(_tensor: Operands, *, scale: Sequence[float]) -> Apply:
+    """scale * x, for one tensor x, float32. A scale of 1 returns equal bits.
 
     Stacks layers and fuses one adapter. `scale` is finite; 0 silences a projection, as in depth
     up-scaling with identity blocks (Kim et al. 2024).
     """
-    (tensor,), (factor,) = tensors, scale
-    return tensor * factor
+    (factor,) = scale
+    return lambda block: block.operands[0].mul_(factor)

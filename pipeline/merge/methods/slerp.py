@@ -3,40 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
-import torch
-from torch import Tensor
-
-from pipeline.merge.methods.registry import method
-from pipeline.merge.methods.sums import weighted_sum
+from pipeline.merge.blocks import Operands
+from pipeline.merge.methods.registry import Apply, method
+from pipeline.merge.methods.sums import gram, weighted_sum
 
 # Above this |cos| the arc is so short (or so near half a turn) that sin(angle) divides noise.
 LERP_ABOVE = 0.9995
 
 
 @method("slerp")
-def slerp(tensors: Sequence[Tensor], *, t: float) -> Tensor:
+def slerp(tensors: Operands, *, t: float) -> Apply:
     """sin((1-t) a) / sin(a) x + sin(t a) / sin(a) y, with a the angle between x and y.
 
-    `tensors`: x and y of equal shape [...], float32 in and out; values, not differences. Each is
-    taken as one flat vector. `t` in [0, 1]: 0 gives x, 1 gives y. Shoemake 1985 speaks of unit
-    vectors; here, as usual for weights, x and y keep their lengths and only a is taken between
-    directions. Where |cos a| > 0.9995, and where one of them is zero and so has no direction, the
-    result is (1-t) x + t y. The angle is reduced in float64.
+    Operands: x and y, float32; values, not differences. Each is taken as one flat vector. `t` in [0, 1]:
+    0 gives x, 1 gives y. Shoemake 1985 speaks of unit vectors; here, as usual for weights, x and y keep
+    their lengths and only a is taken between directions. Where |cos a| > 0.9995, and where one of them
+    is zero and so has no direction, the result is (1-t) x + t y. The angle is reduced in float64.
     """
-    x, y = tensors
-    cosine = _cosine(x, y)
-    if cosine is None or abs(cosine) > LERP_ABOVE:
-        return weighted_sum((x, y), (1 - t, t))
+    products = gram(tensors)
+    factors = arc_factors(float(products[0, 0]), float(products[1, 1]), float(products[0, 1]), t)
+    return lambda block: weighted_sum(block.operands, factors)
+
+
+def arc_factors(xx: float, yy: float, xy: float, t: float) -> tuple[float, float]:
+    """The factors of x and y at `t` of the arc, from their inner products."""
+    cosine = xy / math.sqrt(xx * yy) if min(xx, yy) > 0 else 1.0
+    if not abs(cosine) <= LERP_ABOVE:
+        return 1 - t, t
     angle = math.acos(cosine)
-    factors = math.sin((1 - t) * angle) / math.sin(angle), math.sin(t * angle) / math.sin(angle)
-    return weighted_sum((x, y), factors)
-
-
-def _cosine(x: Tensor, y: Tensor) -> float | None:
-    """cos of the angle between two tensors as flat vectors; None where one of them is zero."""
-    lengths = [float((z * z).sum(dtype=torch.float64)) for z in (x, y)]
-    if min(lengths) == 0:
-        return None
-    return float((x * y).sum(dtype=torch.float64)) / math.sqrt(lengths[0] * lengths[1])
+    return math.sin((1 - t) * angle) / math.sin(angle), math.sin(t * angle) / math.sin(angle)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pipeline.merge.blocks import Operands
+
 # Weights of both signs may sum to nothing but rounding; a sum this small against them counts as 0.
 VANISHING = 1e-6
 
@@ -18,13 +20,44 @@ def divisor_of(weight: Sequence[float]) -> float:
 
 
 def weighted_sum(tensors: Sequence[Tensor], weight: Sequence[float]) -> Tensor:
-    """sum(w x), added in the order given. Shapes [...], float32 in and out."""
-    total = torch.zeros_like(tensors[0])
-    for tensor, factor in zip(tensors, weight, strict=True):
+    """sum(w x), added in the order given. Shapes [...], float32; the first tensor holds the result."""
+    total = tensors[0].mul_(weight[0])
+    for tensor, factor in zip(tensors[1:], weight[1:], strict=True):
         total.add_(tensor, alpha=factor)
     return total
 
 
+def gram(operands: Operands) -> Tensor:
+    """All inner products of the operands as flat vectors: float64 [count, count], reduced in float64."""
+    total = torch.zeros(operands.count, operands.count, dtype=torch.float64)
+    for block in operands.blocks():
+        total += row_grams(block.operands).sum(0)
+    return total
+
+
+def row_grams(tensors: Sequence[Tensor]) -> Tensor:
+    """The inner products of the operands row by row: float64 [rows, count, count].
+
+    `tensors`: float32 [rows, columns] each.
+    """
+    count = len(tensors)
+    found = torch.empty(tensors[0].shape[0], count, count, dtype=torch.float64)
+    for i in range(count):
+        for j in range(i, count):
+            found[:, i, j] = (tensors[i] * tensors[j]).sum(1, dtype=torch.float64)
+            found[:, j, i] = found[:, i, j]
+    return found
+
+
+def l1_norms(operands: Operands) -> list[float]:
+    """sum(abs(x)) of each operand, reduced in float64: a float32 sum loses digits on large tensors."""
+    total = [0.0] * operands.count
+    for block in operands.blocks():
+        for index, tensor in enumerate(block.operands):
+            total[index] += l1_norm(tensor)
+    return total
+
+
 def l1_norm(tensor: Tensor) -> float:
-    """sum(abs(x)) in float64: a float32 sum loses digits on large tensors."""
+    """sum(abs(x)) of one block, reduced in float64."""
     return float(tensor.abs().sum(dtype=torch.float64))

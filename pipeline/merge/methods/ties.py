@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.merge.methods.registry import method
-from pipeline.merge.methods.sums import VANISHING, l1_norm, weighted_sum
+from pipeline.merge.blocks import Block, Operands
+from pipeline.merge.methods.registry import Apply, method
+from pipeline.merge.methods.selection import Cut, cut_largest
+from pipeline.merge.methods.sums import VANISHING, l1_norm
 
 # Below this L1 norm a delta has no size worth restoring.
 SMALLEST_NORM = 1e-7
@@ -17,76 +18,84 @@ SMALLEST_NORM = 1e-7
 
 @method("ties")
 def ties(
-    deltas: Sequence[Tensor],
+    deltas: Operands,
     *,
     weight: Sequence[float],
     density: Sequence[float],
     normalize: bool,
     rescale: bool,
     lambda_: float,
-) -> Tensor:
+) -> Apply:
     """lambda * sum of the trimmed weighted deltas whose sign agrees with the elected one.
 
-    `deltas`: one or more differences from the base, of equal shape [...], float32 in and out.
-    `density`: the fraction of entries kept per delta, in (0, 1]; `weight`, `lambda_`: finite.
-    `normalize` divides each entry by the sum of the weights that took part in it; `rescale` gives
-    each trimmed delta back its L1 norm. What is dropped is multiplied by 0, so that an entry that is
-    not finite shows in the result instead of vanishing. Yadav et al. 2023, algorithm 1; there the weights are
-    equal, here the sign is elected on the weighted deltas.
+    Operands: one or more differences from the base, float32. `density`: the fraction of entries kept
+    per delta, in (0, 1]: the k = int(density * elements) of largest magnitude, of equal ones those of
+    lower flat index; k = 0 keeps none. `weight`, `lambda_`: finite. `normalize` divides each entry by
+    the sum of the weights that took part in it; `rescale` gives each trimmed delta back the L1 norm
+    that it had (not where either norm is below 1e-7). What is not finite never vanishes by being
+    trimmed. Yadav et al. 2023, algorithm 1; there the weights are equal, here the sign is elected on
+    the weighted deltas.
     """
-    trimmed = [trim(d, fraction, rescale) for d, fraction in zip(deltas, density, strict=True)]
-    return agreeing_sum(trimmed, weight, normalize).mul_(lambda_)
+    cuts = cut_largest(deltas, density)
+    factors = list(weight)
+    if rescale:
+        scales = restored(deltas, cuts)
+        factors = [factor * scale for factor, scale in zip(weight, scales, strict=True)]
+
+    def apply(block: Block) -> Tensor:
+        trimmed = trim(block, cuts)
+        for delta, factor in zip(trimmed, factors, strict=True):
+            delta.mul_(factor)
+        return agreeing_sum(trimmed, weight, normalize).mul_(lambda_)
+
+    return apply
 
 
-def trim(delta: Tensor, density: float, rescale: bool) -> Tensor:
-    """`delta` [...] with its k = int(density * numel) entries of largest magnitude, others zero.
-
-    Of equal magnitudes the lower flat index is kept first, so that every machine keeps the same;
-    k = 0 keeps none. With `rescale` the result has the L1 norm of `delta` (not where either is
-    below 1e-7).
-    """
-    kept = int(density * delta.numel())
-    if kept == delta.numel():
-        return delta
-    trimmed = delta * largest(delta, kept)
-    if not rescale:
-        return trimmed
-    before, after = l1_norm(delta), l1_norm(trimmed)
-    return trimmed if min(before, after) < SMALLEST_NORM else trimmed.mul_(before / after)
+def trim(block: Block, cuts: Sequence[Cut]) -> list[Tensor]:
+    """The block's operands, changed: zero where the cut of each leaves nothing."""
+    return [cut.keep(delta, block.first) for delta, cut in zip(block.operands, cuts, strict=True)]
 
 
-def largest(values: Tensor, count: int) -> Tensor:
-    """A boolean mask [...] of the `count` entries of largest magnitude, lower flat index first.
-
-    A selection of one order statistic, not a sort. `count` lies in [0, numel].
-    """
-    if count == 0:
-        return torch.zeros_like(values, dtype=torch.bool)
-    magnitude = values.flatten().abs()
-    rank = magnitude.numel() - count
-    threshold = float(np.partition(magnitude.numpy(), rank)[rank])  # a third of kthvalue's time
-    mask = magnitude > threshold
-    at_threshold = (magnitude == threshold).nonzero().flatten()
-    mask[at_threshold[: count - int(mask.count_nonzero())]] = True
-    return mask.view(values.shape)
+def restored(deltas: Operands, cuts: Sequence[Cut]) -> list[float]:
+    """For each delta, its L1 norm before the cut divided by that after it; 1 where either is below 1e-7."""
+    before, after = [0.0] * deltas.count, [0.0] * deltas.count
+    for block in deltas.blocks():
+        for index, delta in enumerate(block.operands):
+            before[index] += l1_norm(delta)
+        for index, delta in enumerate(trim(block, cuts)):
+            after[index] += l1_norm(delta)
+    return [
+        b / a if min(b, a) >= SMALLEST_NORM else 1.0 for b, a in zip(before, after, strict=True)
+    ]
 
 
 def agreeing_sum(deltas: Sequence[Tensor], weight: Sequence[float], normalize: bool) -> Tensor:
-    """Per entry, the sum of the weighted deltas that have the elected sign. Shapes [...], float32.
+    """Per entry, the sum of the weighted `deltas` that have the elected sign. They are changed.
 
-    The elected sign is that of sum(w d); a sum of 0 elects plus. An entry of 0 agrees with nothing.
-    With `normalize`, divided by the sum of the weights of those that agree, by 1 where that is 0.
+    The elected sign is that of their sum; a sum of 0 elects plus. An entry of 0 agrees with nothing. With
+    `normalize`, divided by the sum of the `weight` of those that agree, by 1 where that is 0.
     """
-    positive = weighted_sum(deltas, weight) >= 0
-    total = torch.zeros_like(deltas[0])
-    divisor = torch.zeros_like(deltas[0])
+    sign = deltas[0].clone()
+    for delta in deltas[1:]:
+        sign.add_(delta)
+    # 1 where the sum is 0 or above, -1 below it; x + 0.0 makes zeros positive.
+    torch.copysign(_ONE, sign.add_(0.0), out=sign)
+    total, divisor = torch.zeros_like(sign), torch.zeros_like(sign) if normalize else None
     for delta, factor in zip(deltas, weight, strict=True):
-        weighted = delta * factor
-        agrees = ((weighted > 0) == positive) & (weighted != 0)
-        total.add_(weighted.mul_(agrees))
-        if normalize:
-            divisor.add_(agrees, alpha=factor)
-    if not normalize:
+        agreeing = delta.mul_(sign).clamp_min_(0.0)
+        total.add_(agreeing)
+        if divisor is not None:
+            divisor.add_(agreeing.sign_(), alpha=factor)
+    total.mul_(sign)
+    if divisor is None:
         return total
-    vanishes = divisor.abs() <= VANISHING * sum(map(abs, weight))
-    return total.div_(divisor.mul_(~vanishes).add_(vanishes))
+    # 1 instead of a sum that is 0 but for rounding
+    vanishing = VANISHING * sum(map(abs, weight))
+    if min(weight) <= 0:
+        divisor.masked_fill_(divisor.abs() <= vanishing, 1.0)
+    else:  # a sum of positive weights is 0 only where nothing agrees, and then so is the total
+        divisor.clamp_min_(min(weight) / 2)
+    return total.div_(divisor)
+
+
+_ONE = torch.tensor(1.0)
