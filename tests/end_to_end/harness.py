@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -77,3 +79,39 @@ def report(done: subprocess.CompletedProcess[str]) -> Any:
     """What a command with --json printed."""
     assert done.stdout, done.stderr
     return json.loads(done.stdout)
+
+
+def kill_during(stage: str, workspace: Path, env: dict[str, str]) -> bool:
+    """Start a release and kill it (SIGKILL) when `stage` runs; False where it ended before."""
+    log = workspace / f"{stage}.killed.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flows", "--quiet", "release", "tuned"],
+            cwd=workspace,
+            env={**os.environ, **env},
+            stdout=output,
+            stderr=output,
+        )
+        while process.poll() is None:
+            if _runs(stage, workspace):
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                return True
+            time.sleep(0.02)
+    return False
+
+
+def _runs(stage: str, workspace: Path) -> bool:
+    """Whether a process of this workspace runs the stage."""
+    wanted = ["-m", "pipeline.stages", stage]
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            words = (entry / "cmdline").read_bytes().decode().split("\0")
+            here = (entry / "cwd").readlink() == workspace.resolve()
+        except OSError:
+            continue
+        if here and words[1:4] == wanted:
+            return True
+    return False
