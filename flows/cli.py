@@ -138,6 +138,31 @@ def check(
         raise typer.Exit(2)
 
 
+@app.command(epilog="Example: mergegate plan recipes/harbor-tuned.yaml")
+def plan(
+    recipe: Recipe,
+    threads: Annotated[
+        int | None, typer.Option(help="As for `mergegate merge`; by default one per core.", min=1)
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Say what a merge would read, compute and write, with memory, disk and time, from headers alone.
+
+    Names every fault that headers show (exit code 2). `mergegate check` looks at the weights too.
+    """
+    from flows.single import plan_recipe
+
+    findings, costs = plan_recipe(recipe, threads=threads)
+    if json:
+        say.as_json({"findings": say.findings_json(findings), "estimate": costs and asdict(costs)})
+    else:
+        say.findings(findings, every=False)
+        if costs:
+            say.estimate(costs)
+    if any(finding.blocks for finding in findings):
+        raise typer.Exit(2)
+
+
 @app.command(epilog="Example: mergegate merge recipes/harbor-tuned.yaml out/ --threads 2")
 def merge(
     recipe: Recipe,
@@ -149,6 +174,9 @@ def merge(
         int | None,
         typer.Option(help="Tensors worked on at the same time; by default one per core.", min=1),
     ] = None,
+    device: Annotated[
+        str, typer.Option(help="Where blocks are computed: cpu, cuda, cuda:1, ...")
+    ] = "cpu",
     force: Annotated[bool, typer.Option("--force", help="Replace OUT where it exists.")] = False,
     json: Json = False,
 ) -> None:
@@ -158,7 +186,7 @@ def merge(
     """
     from flows.single import merge_recipe
 
-    report = merge_recipe(recipe, out, seed=seed, threads=threads, force=force)
+    report = merge_recipe(recipe, out, seed=seed, threads=threads, device=device, force=force)
     say.as_json({**asdict(report), "out": str(out)}) if json else say.merged(report)
 
 

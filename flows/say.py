@@ -18,6 +18,7 @@ from pipeline.facts import Finding
 
 if TYPE_CHECKING:
     from pipeline.merge import MergeReport
+    from pipeline.merge.estimate import Estimate
 
 _PIPED = 240  # columns of a table that nobody's terminal bounds
 _STATUS = {"pass": "green", "fail": "red", "cannot_judge": "yellow", "waived": "yellow"}
@@ -96,6 +97,33 @@ def merged(report: MergeReport) -> None:
             "weights": f"{report.weight_bytes / 1e6:,.1f} MB in {', '.join(report.shards)}",
         },
     )
+
+
+def estimate(costs: Estimate) -> None:
+    """What a merge would cost."""
+    _facts(
+        f"{costs.method} would make {costs.parameters:,} parameters",
+        {
+            "tensors": f"{costs.tensors}, {costs.copied} of them copied byte for byte",
+            "reads": f"{_size(costs.read_bytes)}, in {_passes(costs.passes)}",
+            "writes": _size(costs.written_bytes),
+            "memory": f"about {_size(costs.memory_bytes)}",
+            "time": f"about {costs.compute_seconds:,.1f} s of arithmetic on {costs.threads} threads; "
+            "reading and writing take longer where the disk is slow",
+        },
+    )
+
+
+def _passes(count: int) -> str:
+    return "one pass" if count == 1 else f"{count} passes"
+
+
+def _size(count: int) -> str:
+    """A number of bytes in the unit that reads best."""
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if count >= size:
+            return f"{count / size:,.1f} {unit}"
+    return f"{count:,} bytes"
 
 
 def status(report: Mapping[str, Any]) -> None:

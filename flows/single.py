@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,13 @@ from pipeline.stages.workspace import HASHES, open_reference
 
 if TYPE_CHECKING:
     from pipeline.merge import MergeReport
+    from pipeline.merge.estimate import Estimate
+
+
+# Checks that read weights or load tokenizers; and the one that the merge makes by itself, in the same pass.
+_BEYOND_HEADERS = ("chat-template", "lineage", "values")
+_SEEN_BY_MERGE = ("values",)
+_MB = 1_000_000
 
 
 def check_recipe(path: Path) -> list[Finding]:
@@ -23,8 +31,21 @@ def check_recipe(path: Path) -> list[Finding]:
     return _findings(recipe, _open(recipe))
 
 
+def plan_recipe(path: Path, *, threads: int | None) -> tuple[list[Finding], Estimate | None]:
+    """What headers tell of a recipe: findings, and the cost of the merge where none of them blocks."""
+    from pipeline.merge import plan_merge
+    from pipeline.merge.estimate import estimate
+
+    recipe = load_recipe(path)
+    sources = _open(recipe)
+    found = _findings(recipe, sources, skip=_BEYOND_HEADERS)
+    if any(finding.blocks for finding in found):
+        return found, None
+    return found, estimate(plan_merge(recipe, sources), threads)
+
+
 def merge_recipe(
-    path: Path, out: Path, *, seed: int, threads: int | None, force: bool
+    path: Path, out: Path, *, seed: int, threads: int | None, device: str, force: bool
 ) -> MergeReport:
     """Check, then merge into `out`. Raises InputError with every finding that blocks."""
     from pipeline.folders import check_replaceable
@@ -38,20 +59,23 @@ def merge_recipe(
         raise InputError("OUT is empty or this very folder. Name a new folder for the merge.")
     check_replaceable(out, MERGE, replace=force)
     sources = _open(recipe)
-    found = _findings(recipe, sources)
+    found = _findings(recipe, sources, skip=_SEEN_BY_MERGE)
     if faults := [f"{f.message} {f.remedy}".strip() for f in found if f.blocks]:
         raise InputError.of(faults)
     with bars() as progress:
-        task = progress.add_task(f"merge {path.name}", total=None)
+        task = progress.add_task(f"merge {path.name} (MB)", total=None)
         return merge(
             recipe,
             sources,
             out,
             seed=seed,
             threads=threads,
+            device=device,
             force=force,
             hashes=HASHES,
-            progress=lambda done, total: progress.update(task, completed=done, total=total),
+            progress=lambda done, total: progress.update(
+                task, completed=done // _MB, total=total // _MB
+            ),
         )
 
 
@@ -59,6 +83,8 @@ def _open(recipe: Recipe) -> dict[Reference, Source]:
     return {reference: open_reference(str(reference)) for reference in recipe.references()}
 
 
-def _findings(recipe: Recipe, sources: dict[Reference, Source]) -> list[Finding]:
+def _findings(
+    recipe: Recipe, sources: dict[Reference, Source], skip: Collection[str] = ()
+) -> list[Finding]:
     named = {str(reference): source for reference, source in sources.items()}
-    return run_checks(recipe, named, cache=HASHES)
+    return run_checks(recipe, named, cache=HASHES, skip=skip)

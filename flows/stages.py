@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.errors import EnvironmentFault, InputError, MergegateError
+from pipeline.facts import read_json
 from pipeline.params import Params
 from pipeline.recipe import load_recipe
 from pipeline.sources import Reference
+from pipeline.stages.workspace import ENVIRONMENT, environment
 
 LOGS = Path(".mergegate/logs")
 FAILURES = Path(".mergegate/failures")
@@ -42,18 +44,21 @@ def levels(params: Params, candidate: str) -> list[list[str]]:
 
 
 def unwatched(params: Params, candidate: str) -> list[str]:
-    """The stages that must look again whatever DVC says: they read sources that it does not see.
+    """The stages that must look again whatever DVC says: they read what it does not see.
 
-    It sees what lies below `watch`; a hub's branch or a registry's version can change behind its back.
+    It sees what lies below `watch`. A hub's branch or a registry's version can change behind its back, and so can
+    mergegate itself and its libraries, whose versions `sources` writes down.
     """
     recipe = load_recipe(params.recipe(candidate))
     stated = [Reference.parse(text) for text in (params.base, *params.experts.values())]
     read = {"sources": stated, f"check@{candidate}": recipe.references()}
-    return [
+    found = [
         stage
         for stage, references in read.items()
         if not all(_below(params.watch, reference) for reference in references)
     ]
+    upgraded = not ENVIRONMENT.is_file() or read_json(ENVIRONMENT) != environment()
+    return list(dict.fromkeys(["sources", *found] if upgraded else found))
 
 
 def _below(folder: Path, reference: Reference) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -34,19 +34,22 @@ def run_checks(
     *,
     today: date | None = None,
     cache: Path | None = None,
+    skip: Collection[str] = (),
 ) -> list[Finding]:
     """Every finding of every check, in the order of checks and then of sources; where none blocks, of the plan.
 
     `sources` are the recipe's, by the name that findings are to use, the base first; where the
     recipe has no base_model, all are held against the first. The check of a waiver is a code, or
     `code:subject` for one source alone; others are the gate's. It holds until the end of its day
-    (`today`: default the UTC date). `cache` is that of `hashes.file_digests`.
+    (`today`: default the UTC date). `cache` is that of `hashes.file_digests`. Checks whose
+    code is in `skip` are left out.
     """
     if not sources:
         raise InputError(f"{recipe.where}: names no model, so there is nothing to check.")
     day = today or datetime.now(UTC).date()
     facts = CompatFacts(recipe, sources, _base(recipe, sources), cache)
-    found = [finding for check in CHECKS.values() for finding in check.function(facts)]
+    chosen = [check for code, check in CHECKS.items() if code not in skip]
+    found = [finding for check in chosen for finding in check.function(facts)]
     found = [_waived(finding, waivers, day) for finding in found]
     # A plan of sources that do not fit would say once more what the checks have said.
     return found if any(finding.blocks for finding in found) else [*found, plan_finding(facts)]

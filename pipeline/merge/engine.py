@@ -13,11 +13,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pipeline.errors import EnvironmentFault
 from pipeline.merge.journal import Hasher, Journal
-from pipeline.merge.plan import Plan, Step
+from pipeline.merge.plan import FLOATS, Plan, Step
 from pipeline.merge.reading import Reader, Scratch
 from pipeline.merge.safetensors_writer import Shard, ShardWriter
-from pipeline.merge.stream import compute
+from pipeline.merge.stream import check_stored, compute
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
@@ -54,6 +55,17 @@ def run(
             finally:
                 hasher.stop()
             return hashed.result()
+
+
+def check_device(device: str) -> None:
+    """Raise EnvironmentFault where torch has no such device here."""
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        words = str(error).splitlines()[0]
+        raise EnvironmentFault(
+            f"device {device!r}: torch cannot use it here ({words}). Use cpu, or cuda where there is a GPU."
+        ) from None
 
 
 class _Work:
@@ -97,20 +109,26 @@ class _Work:
                 self._progress(self._done, self._all)
 
     def _copy(self, step: Step) -> None:
-        """The bytes of the first operand are the result."""
+        """The bytes of the first operand are the result; only that they are numbers is looked at."""
         info = step.template.weights.tensors[step.template.name]
         source = self._reader.descriptor(info.file)
         self._writer.copy(step.name, source, info.start, info.end - info.start)
+        if info.dtype in FLOATS:
+            check_stored(step, info, self._reader, self._scratch)
+
+    @property
+    def _scratch(self) -> Scratch:
+        """That of the thread."""
+        scratch: Scratch = self._local.__dict__.setdefault("scratch", Scratch())
+        return scratch
 
     def _compute(self, step: Step) -> None:
-        scratch = self._local.__dict__.setdefault("scratch", Scratch())
-
         def sink(first: int, values: Tensor) -> None:
             self._writer.write(step.name, first, values)
 
         how = self._how
         with torch.inference_mode():
-            compute(self._plan, step, how.seed, self._reader, scratch, sink, how.device)
+            compute(self._plan, step, how.seed, self._reader, self._scratch, sink, how.device)
 
 
 def _in_order(plan: Plan, shards: Sequence[Shard]) -> list[Step]:

@@ -14,7 +14,7 @@ from pipeline.errors import EnvironmentFault, InputError
 from pipeline.facts import digest_of, package_versions, write_json
 from pipeline.folders import FolderKind, check_replaceable, whole_folder
 from pipeline.merge.chat_templates import resolve_chat_template
-from pipeline.merge.engine import Progress, Run, run
+from pipeline.merge.engine import Progress, Run, check_device, run
 from pipeline.merge.journal import JOURNAL, Journal
 from pipeline.merge.plan import Plan
 from pipeline.merge.planner import make_plan
@@ -72,6 +72,7 @@ def merge(
     Raises InputError with every fault of recipe against sources before anything is written, and
     EnvironmentFault where the disk is too small or fails; `out` is then as it was.
     """
+    check_device(device)
     plan = plan_merge(recipe, sources)
     _check_out(plan, sources, out, force)
     shards = lay_out([step.spec for step in plan.steps], shard_bytes)

@@ -47,13 +47,27 @@ def compute(
         sink(block.first, out.copy_(result))
 
 
+def check_stored(step: Step, info: TensorInfo, reader: Reader, scratch: Scratch) -> None:
+    """Raise InputError where a tensor that is copied holds infinities or NaN."""
+    grid, dtype = Grid.of(info.shape), getattr(torch, FLOATS[info.dtype])
+    for span in grid.spans():
+        raw = scratch.take(("raw", dtype), (len(span), grid.columns), dtype)
+        values = scratch.take("checked", (len(span), grid.columns), torch.float32)
+        reader.read(info, span.start * grid.columns, raw)
+        _check_finite(step, values.copy_(raw), dtype)
+
+
 @dataclass(frozen=True)
 class _Part:
-    """One operand being read: its change by an adapter, and where its stored rows are put."""
+    """One operand being read: its change by an adapter, and where its stored rows are put.
 
-    operand: Operand
+    `on_base`: it lies over the very tensor that is the base's.
+    """
+
+    info: TensorInfo
     change: Change | None
     slot: int
+    on_base: bool
 
 
 class StepOperands:
@@ -94,9 +108,7 @@ class StepOperands:
         Over the same checkpoint the adapter's delta is taken as it is, without the rounding of
         adding it to the weights and taking them off again.
         """
-        assert self.step.base
-        shared = part.operand.name == self.step.base.name
-        if shared and part.operand.weights.same_model(self.step.base.weights):
+        if part.on_base:
             if part.change:
                 return part.change.delta(span, base)
             return self._scratch.take(
@@ -109,7 +121,7 @@ class StepOperands:
         return stored.add_(part.change.delta(span, stored)) if part.change else stored
 
     def _stored(self, part: _Part, span: range) -> Tensor:
-        return self._rows(part.operand.weights.tensors[part.operand.name], span, part.slot)
+        return self._rows(part.info, span, part.slot)
 
     def _rows(self, info: TensorInfo, span: range, slot: object) -> Tensor:
         """Rows of a checkpoint's tensor as float32 [rows, columns], rounded to the recipe's dtype first."""
@@ -125,7 +137,12 @@ class StepOperands:
         return self._reader.read(info, span.start * columns, raw)
 
     def _part(self, operand: Operand, slot: int) -> _Part:
-        return _Part(operand, self._change(operand.weights, operand.name), slot)
+        weights, base = operand.weights, self.step.base
+        on_base = (
+            base is not None and operand.name == base.name and weights.same_model(base.weights)
+        )
+        change = self._change(weights, operand.name)
+        return _Part(weights.tensors[operand.name], change, slot, on_base)
 
     def _change(self, weights: Weights, name: str) -> Change | None:
         info = weights.tensors[name]

@@ -51,6 +51,15 @@ class Weights:
                         "It was trained on another base, or on one with added tokens."
                     )
 
+    def change_bytes(self, name: str) -> int:
+        """The memory that the factors of the adapter's change of a tensor take, as float32."""
+        parts = self._changes.get(name)
+        if self.adapter is None or parts is None:
+            return 0
+        modules = (self.adapter.modules[module] for module in parts.modules)
+        names = (part for module in modules for part in (module.a, module.b))
+        return sum(4 * self.adapter.tensors[part].elements for part in names)
+
     def change(self, name: str, stored: Stored, read: Read) -> Change | None:
         """What the adapter adds to a tensor; None where nothing.
 

@@ -21,12 +21,13 @@ class Operands:
 def operands_of(recipe: Recipe, part: Slice) -> Operands:
     """The operands of a slice.
 
-    Methods on deltas: every source but the base, in order; the base may be listed or not. slerp:
+    Methods on deltas, or on either where there is a base: every source but the base, in order; the
+    base may be listed or not. slerp:
     two models, the base first where there is one. linear and passthrough: the sources as listed;
     the base has no part in the sum.
     """
     base = part.base_model or recipe.base_model
-    if recipe.method.operands == "deltas":
+    if recipe.method.operands == "deltas" or (recipe.method.operands == "either" and base):
         models = tuple(source for source in part.sources if source.model != base)
         return Operands(_base_source(recipe, part), models)
     if recipe.merge_method == "slerp" and base is not None:
@@ -74,7 +75,7 @@ def _count_faults(recipe: Recipe, part: Slice, where: str) -> Iterator[str]:
     if recipe.method.needs_base and base is None:
         yield f"{where}.base_model is missing; {recipe.merge_method} merges differences from it."
     elif not least <= found <= most:
-        besides = " besides the base" if recipe.method.needs_base else ""
+        besides = " besides the base" if operands_of(recipe, part).base else ""
         wanted = f"exactly {least}" if least == most else f"at least {least}"
         yield f"{where} has {found} models{besides}; {recipe.merge_method} takes {wanted}."
     elif recipe.merge_method == "slerp" and base and base not in _models(operands_of(recipe, part)):
@@ -90,7 +91,7 @@ def _layer_faults(recipe: Recipe, part: Slice, where: str) -> Iterator[str]:
     if len({end - first for _, (first, end) in spans}) > 1:
         yield f"{where}: the layer ranges differ in length: {_spans(spans)}. Make them equal."
     base = part.base_model or recipe.base_model
-    takes_base = recipe.method.needs_base or recipe.merge_method == "slerp"
+    takes_base = recipe.method.operands != "tensors" or recipe.merge_method == "slerp"
     listed = any(source.model == base for source in part.sources)
     if takes_base and base and not listed and len({span for _, span in spans}) > 1:
         yield (

@@ -11,8 +11,9 @@ import yaml
 from flows import stages
 from pipeline.errors import EnvironmentFault, InputError, MergegateError
 from pipeline.facts import write_json
-from pipeline.params import load_params
+from pipeline.params import Params, load_params
 from pipeline.stages.__main__ import STAGES
+from pipeline.stages.workspace import ENVIRONMENT, environment
 
 ROOT = Path(__file__).parents[2]
 
@@ -78,3 +79,40 @@ def test_an_old_failure_is_not_taken_for_a_new_one(
     monkeypatch.setattr(stages, "_dvc", lambda *_: failed)
     with pytest.raises(EnvironmentFault, match="unable to acquire lock"):
         stages.reproduce("gate@tuned")
+
+
+def _workspace(folder: Path, base: str) -> Params:
+    """A workspace whose environment is noted, with one recipe over `base`."""
+    (folder / "models" / "base").mkdir(parents=True)
+    (folder / "elsewhere").mkdir()
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content |= {"base": base, "experts": {"json": base}, "watch": "models"}
+    content |= {"candidates": {"one": "one.yaml"}, "release": "one"}
+    (folder / "params.yaml").write_text(yaml.safe_dump(content))
+    recipe = {"merge_method": "passthrough", "models": [{"model": base}]}
+    (folder / "one.yaml").write_text(yaml.safe_dump(recipe))
+    write_json(folder / ENVIRONMENT, environment())
+    return load_params(folder / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("base", "looked_at"),
+    [
+        ("models/base", []),
+        ("elsewhere", ["sources", "check@one"]),
+        ("owner/name@main", ["sources", "check@one"]),
+        ("models:/name/3", ["sources", "check@one"]),
+    ],
+)
+def test_sources_that_dvc_does_not_see_are_looked_at_in_every_release(
+    base: str, looked_at: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert stages.unwatched(_workspace(tmp_path, base), "one") == looked_at
+
+
+def test_an_upgrade_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    params = _workspace(tmp_path, "models/base")
+    write_json(ENVIRONMENT, {**environment(), "torch": "0.1"})
+    assert stages.unwatched(params, "one") == ["sources"]

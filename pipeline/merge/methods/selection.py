@@ -27,8 +27,8 @@ _END = 2**31  # above the bits of every magnitude, NaN included
 _KEPT = 1 << 22  # magnitudes of one stream that are kept between two bits
 _BINS = 1 << 16
 _SAMPLED = 1 << 16  # a tensor with fewer elements is kept as a whole
-_SAMPLE_SPANS = 64
-_SAMPLE_SHARE = 24  # one row of so many
+_SAMPLE_SPANS = 32
+_SAMPLE_ELEMENTS = 1 << 16
 _SLACK = 0.01  # of the sample, on either side of the threshold's rank there
 
 
@@ -168,8 +168,7 @@ class _Target:
         offset, wanted, each = 0, rank, self.inside
         if self.high - self.low > 1:
             together = np.concatenate(self.kept)
-            place = together.size - rank
-            offset = int(np.partition(together, place)[place])
+            offset = _ranked(together, rank, self.high - self.low)
             wanted -= int(np.count_nonzero(together > offset))
             each = [int(np.count_nonzero(kept == offset)) for kept in self.kept]
         limit = float(np.int32(self.low + offset).view(np.float32))
@@ -201,9 +200,22 @@ def _bracket(targets: Sequence[Sequence[_Target]], streams: Streams, grid: Grid)
                 target.high = int(sample[int(place + slack)]) + 1
 
 
+def _ranked(values: Bits, rank: int, limit: int) -> int:
+    """The `rank`-th largest of whole numbers in [0, limit): by counting, twice where they are wide."""
+    shift = max(0, (limit - 1).bit_length() - _BINS.bit_length() + 1)
+    places = values >> shift
+    reached = np.cumsum(np.bincount(places)[::-1])
+    at = int(np.searchsorted(reached, rank))
+    place = reached.size - 1 - at
+    if not shift:
+        return place
+    rank -= int(reached[at - 1]) if at else 0
+    inside = values[np.flatnonzero(places == place)] - np.int32(place << shift)
+    return (place << shift) + _ranked(inside, rank, 1 << shift)
+
+
 def _sample_spans(grid: Grid) -> list[range]:
-    rows = max(1, grid.rows // (_SAMPLE_SPANS * _SAMPLE_SHARE))
-    rows = max(rows, min(grid.rows, 256 // grid.columns))
+    rows = max(1, _SAMPLE_ELEMENTS // _SAMPLE_SPANS // grid.columns)
     starts = np.unique(
         np.linspace(0, grid.rows - rows, min(_SAMPLE_SPANS, grid.rows), dtype=np.int64)
     )
