@@ -90,13 +90,11 @@ class LowRank:
         change = self._product(span)
         if self._magnitude is None:
             return change
-        moved = change.add_(stored)
         if self._norms is not None:
-            factor = self._magnitude.view(1, -1) / _nonzero(self._norms)
-        else:
-            norms = torch.linalg.vector_norm(moved, dim=1, keepdim=True)
-            factor = self._magnitude.view(-1, 1)[span.start : span.stop] / _nonzero(norms)
-        return moved.mul_(factor).sub_(stored)
+            return dora_delta(stored, change, self._magnitude.view(1, -1), self._norms)
+        norms = torch.linalg.vector_norm(stored + change, dim=1, keepdim=True)
+        magnitude = self._magnitude.view(-1, 1)[span.start : span.stop]
+        return dora_delta(stored, change, magnitude, norms)
 
     def _product(self, span: range) -> Tensor:
         return (self._left[span.start : span.stop] @ self._right).mul_(self._scaling)
@@ -108,8 +106,13 @@ class LowRank:
         return total.sqrt().float().view(1, -1)
 
 
-def _nonzero(norms: Tensor) -> Tensor:
-    return torch.where(norms == 0, 1.0, norms)
+def dora_delta(stored: Tensor, delta: Tensor, magnitude: Tensor, norms: Tensor) -> Tensor:
+    """m (W + D) / norm(W + D) - W for rows W of `stored` and D of `delta`, which is changed.
+
+    `magnitude` and `norms` are [rows, 1], or [1, columns] where outputs are columns.
+    """
+    moved = delta.add_(stored)
+    return moved.mul_(magnitude / torch.where(norms == 0, 1.0, norms)).sub_(stored)
 
 
 def misfits(

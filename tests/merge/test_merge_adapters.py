@@ -14,7 +14,7 @@ from tiny_models import HIDDEN, ROWS, merged, run, weights
 from torch import Tensor
 
 from pipeline.errors import InputError
-from pipeline.merge.lora import dora_delta
+from pipeline.merge.changes import dora_delta
 
 Write = Callable[..., dict[str, Tensor]]
 LINEAR = ["q_proj", "v_proj", "down_proj"]
@@ -203,10 +203,11 @@ def test_an_adapter_stored_in_bfloat16_is_computed_in_float32(model: Write, lora
 
 def test_dora_by_hand() -> None:
     stored, delta = torch.tensor([[3.0, 0.0], [0.0, 0.0]]), torch.tensor([[0.0, 4.0], [0.0, 0.0]])
-    change = dora_delta(stored, delta, torch.tensor([10.0, 7.0]), output_axis=0)
+    magnitude, norms = torch.tensor([[10.0], [7.0]]), torch.tensor([[5.0], [0.0]])
+    change = dora_delta(stored, delta.clone(), magnitude, norms)
     # row 0 becomes 10 * (3, 4) / 5 = (6, 8); row 1 has no direction and stays zero
     assert change.tolist() == [[3.0, 8.0], [0.0, 0.0]]
-    turned = dora_delta(stored.T, delta.T, torch.tensor([10.0, 7.0]), output_axis=1)
+    turned = dora_delta(stored.T, delta.T.clone(), magnitude.T, norms.T)
     assert torch.equal(turned, change.T)
 
 
