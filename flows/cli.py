@@ -163,6 +163,35 @@ def plan(
         raise typer.Exit(2)
 
 
+@app.command(epilog="Example: mergegate diagnose recipes/harbor-tuned.yaml --png heatmap.png")
+def diagnose(
+    recipe: Recipe,
+    png: Annotated[
+        Path | None, typer.Option(help="Draw a heat map, layers by kinds of module, here.")
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(help="Tensors read at the same time; by default one per core.", min=1),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Measure the differences of a recipe's sources from the base, and suggest a method for them.
+
+    Norms, angles and sign conflicts of each pair, mass in the largest entries, effective ranks: by layer and kind of
+    module, in one pass over the weights. Nothing is merged. A suggestion is where to begin, not a verdict.
+    """
+    from flows.single import diagnose_recipe
+
+    found = diagnose_recipe(recipe, threads=threads, png=png)
+    if json:
+        say.as_json(found.to_json())
+        return
+    from pipeline.diagnose import lines
+
+    for line in lines(found):
+        say.line(line)
+
+
 @app.command(epilog="Example: mergegate merge recipes/harbor-tuned.yaml out/ --threads 2")
 def merge(
     recipe: Recipe,
@@ -177,15 +206,30 @@ def merge(
     device: Annotated[
         str, typer.Option(help="Where blocks are computed: cpu, cuda, cuda:1, ...")
     ] = "cpu",
+    as_adapter: Annotated[
+        int | None,
+        typer.Option(
+            metavar="RANK",
+            help="Write a PEFT adapter over the base instead: the best of this rank, with its error.",
+            min=1,
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace OUT where it exists.")] = False,
     json: Json = False,
 ) -> None:
     """Merge by a recipe into a Hugging Face checkpoint, after the checks of `mergegate check`.
 
-    The same recipe, seed and sources give the same bytes for any number of threads.
+    The same recipe, seed and sources give the same bytes for any number of threads. A merge that was interrupted goes
+    on where it was. With --as-adapter the merged difference becomes a LoRA adapter, for servers that swap adapters.
     """
-    from flows.single import merge_recipe
+    from flows.single import merge_recipe, merge_recipe_as_adapter
 
+    if as_adapter is not None:
+        adapter = merge_recipe_as_adapter(
+            recipe, out, rank=as_adapter, seed=seed, threads=threads, force=force
+        )
+        say.as_json({**asdict(adapter), "out": str(out)}) if json else say.adapter(adapter)
+        return
     report = merge_recipe(recipe, out, seed=seed, threads=threads, device=device, force=force)
     say.as_json({**asdict(report), "out": str(out)}) if json else say.merged(report)
 

@@ -18,6 +18,7 @@ from pipeline.facts import Finding
 
 if TYPE_CHECKING:
     from pipeline.merge import MergeReport
+    from pipeline.merge.as_adapter import AdapterReport
     from pipeline.merge.estimate import Estimate
 
 _PIPED = 240  # columns of a table that nobody's terminal bounds
@@ -95,6 +96,22 @@ def merged(report: MergeReport) -> None:
             "tensors": f"{report.tensors}, {report.copied} of them copied byte for byte",
             "parameters": f"{report.parameters:,}",
             "weights": f"{report.weight_bytes / 1e6:,.1f} MB in {', '.join(report.shards)}",
+        },
+    )
+
+
+def adapter(report: AdapterReport) -> None:
+    """What a merge into an adapter made, with the tensors that lost most."""
+    worst = sorted(report.tensors, key=lambda tensor: -tensor.error)[:3]
+    _facts(
+        f"merged by {report.merge_method} into the adapter {report.out}",
+        {
+            "rank": report.rank,
+            "changed layers": f"{len(report.tensors)}, and {len(report.whole)} modules saved whole",
+            "error": f"{report.mean:.2%} of the merged difference on average, {report.worst:.2%} at worst",
+            "most lost": ", ".join(f"{tensor.tensor} {tensor.error:.2%}" for tensor in worst)
+            or "nothing",
+            "weights": _size(report.weight_bytes),
         },
     )
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.compat import run_checks
 from pipeline.errors import InputError
 from pipeline.facts import Finding
+from pipeline.folders import FolderKind, check_replaceable
 from pipeline.progress import bars
 from pipeline.recipe import Recipe, load_recipe
 from pipeline.sources import Reference, Source
 from pipeline.stages.workspace import HASHES, open_reference
 
 if TYPE_CHECKING:
+    from pipeline.diagnose import Diagnosis
     from pipeline.merge import MergeReport
+    from pipeline.merge.as_adapter import AdapterReport
     from pipeline.merge.estimate import Estimate
 
 
@@ -44,26 +48,28 @@ def plan_recipe(path: Path, *, threads: int | None) -> tuple[list[Finding], Esti
     return found, estimate(plan_merge(recipe, sources), threads)
 
 
+def diagnose_recipe(path: Path, *, threads: int | None, png: Path | None) -> Diagnosis:
+    """What the differences of a recipe's sources look like; drawn into `png` where it is given."""
+    from pipeline.diagnose import diagnose, write_heatmap
+
+    recipe = load_recipe(path)
+    sources = _open(recipe)
+    with _progress(f"diagnose {path.name}") as progress:
+        found = diagnose(recipe, sources, threads=threads, progress=progress)
+    if png:
+        write_heatmap(found, png)
+    return found
+
+
 def merge_recipe(
     path: Path, out: Path, *, seed: int, threads: int | None, device: str, force: bool
 ) -> MergeReport:
     """Check, then merge into `out`. Raises InputError with every finding that blocks."""
-    from pipeline.folders import check_replaceable
     from pipeline.merge import merge
     from pipeline.merge.merge import MERGE
 
-    recipe = load_recipe(path)
-    if file := next((p for p in out.absolute().parents if p.exists() and not p.is_dir()), None):
-        raise InputError(f"{out}: cannot be a folder, since {file} is a file. Name another place.")
-    if out == Path():
-        raise InputError("OUT is empty or this very folder. Name a new folder for the merge.")
-    check_replaceable(out, MERGE, replace=force)
-    sources = _open(recipe)
-    found = _findings(recipe, sources, skip=_SEEN_BY_MERGE)
-    if faults := [f"{f.message} {f.remedy}".strip() for f in found if f.blocks]:
-        raise InputError.of(faults)
-    with bars() as progress:
-        task = progress.add_task(f"merge {path.name} (MB)", total=None)
+    recipe, sources = _checked(path, out, MERGE, force)
+    with _progress(f"merge {path.name}") as progress:
         return merge(
             recipe,
             sources,
@@ -73,10 +79,54 @@ def merge_recipe(
             device=device,
             force=force,
             hashes=HASHES,
-            progress=lambda done, total: progress.update(
-                task, completed=done // _MB, total=total // _MB
-            ),
+            progress=progress,
         )
+
+
+def merge_recipe_as_adapter(
+    path: Path, out: Path, *, rank: int, seed: int, threads: int | None, force: bool
+) -> AdapterReport:
+    """As `merge_recipe`, into an adapter over the recipe's base."""
+    from pipeline.merge.as_adapter import ADAPTER, merge_as_adapter
+
+    recipe, sources = _checked(path, out, ADAPTER, force)
+    with _progress(f"merge {path.name}") as progress:
+        return merge_as_adapter(
+            recipe,
+            sources,
+            out,
+            rank=rank,
+            seed=seed,
+            threads=threads,
+            force=force,
+            hashes=HASHES,
+            progress=progress,
+        )
+
+
+def _checked(
+    path: Path, out: Path, kind: FolderKind, force: bool
+) -> tuple[Recipe, dict[Reference, Source]]:
+    """The recipe and its sources, where they belong together and `out` may be written."""
+    recipe = load_recipe(path)
+    if file := next((p for p in out.absolute().parents if p.exists() and not p.is_dir()), None):
+        raise InputError(f"{out}: cannot be a folder, since {file} is a file. Name another place.")
+    if out == Path():
+        raise InputError("OUT is empty or this very folder. Name a new folder for the merge.")
+    check_replaceable(out, kind, replace=force)
+    sources = _open(recipe)
+    found = _findings(recipe, sources, skip=_SEEN_BY_MERGE)
+    if faults := [f"{f.message} {f.remedy}".strip() for f in found if f.blocks]:
+        raise InputError.of(faults)
+    return recipe, sources
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar in megabytes while the block runs; the block gets the function that moves it."""
+    with bars() as shown:
+        task = shown.add_task(f"{title} (MB)", total=None)
+        yield lambda done, total: shown.update(task, completed=done // _MB, total=total // _MB)
 
 
 def _open(recipe: Recipe) -> dict[Reference, Source]:

@@ -32,7 +32,7 @@ def levels(params: Params, candidate: str) -> list[list[str]]:
     return [
         ["sources"],
         ["golden", f"check@{candidate}"],
-        ["merge-plain", f"merge@{candidate}"],
+        ["merge-plain", f"merge@{candidate}", f"diagnose@{candidate}"],
         ["evaluate-base", *experts, "evaluate-plain", f"evaluate-merged@{candidate}"],
         [f"latency@{candidate}"],  # alone, so that nothing disturbs the clock
         [f"judge@{candidate}"],

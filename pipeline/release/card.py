@@ -13,6 +13,9 @@ from pipeline.sources import Reference
 _NAMES = {"promote": "promoted", "reject": "rejected"}
 
 
+_HEATMAP = "![Differences of the sources by layer and kind of module](heatmap.png)"
+
+
 def render_card(record: Mapping[str, Any]) -> str:
     """README.md of a release, from its record alone; `huggingface_hub.ModelCard` loads it."""
     sections = (
@@ -89,7 +92,8 @@ def _recipe(record: Mapping[str, Any]) -> str:
 
 def _method(method: Mapping[str, str]) -> str:
     told = f"{method['rationale']}\n\n" if method["rationale"] else ""
-    return f"{told}`{method['name']}`: {method['summary']}. {method['citation']}."
+    measured = f"\n\n{method['measured']}\n\n{_HEATMAP}" if method["measured"] else ""
+    return f"{told}`{method['name']}`: {method['summary']}. {method['citation']}.{measured}"
 
 
 def _sources(record: Mapping[str, Any]) -> str:

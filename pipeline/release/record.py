@@ -60,6 +60,7 @@ def build_record(
     quantization: Mapping[str, Any] | None = None,
     latency: Mapping[str, Any] | None = None,
     refused: Mapping[str, Mapping[str, Any]] | None = None,
+    measured: str = "",
 ) -> dict[str, Any]:
     """The record as JSON values.
 
@@ -68,7 +69,8 @@ def build_record(
     not quantized. `golden`: SHA-256 of each skill's golden set. `samples`: SHA-256 of each
     variant's per-sample scores. `verdict` and `refused` (by candidate): verdicts as JSON.
     `versions`: of the code and of the libraries that results depend on. Outside the identity:
-    `latency` (measured), `domains`, `quantization` and `refused` (told, not judged).
+    `latency` (measured), `domains`, `quantization`, `refused` and
+    `measured`, what the diagnosis says of the method (told, not judged).
     """
     identity = {
         "recipe": {"digest": recipe.digest, "text": recipe.text},
@@ -88,7 +90,7 @@ def build_record(
         "candidate": candidate,
         "release_digest": digest_of(identity),
         "identity": identity,
-        "method": _method(recipe),
+        "method": {**_method(recipe), "measured": measured},
         "verdict": dict(verdict),
         "comparison": asdict(comparison),
         "quantized_files": None if quantized_files is None else dict(quantized_files),

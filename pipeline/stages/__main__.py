@@ -16,6 +16,7 @@ STAGES = (
     "sources",
     "golden",
     "check",
+    "diagnose",
     "merge",
     "evaluate",
     "latency",

@@ -41,6 +41,7 @@ def run(candidate: str) -> None:
         quantization=quantization,
         latency=latency(candidate),
         refused=refused(folder),
+        measured=read_json(folder / "diagnosis.json")["rationale"],
     )
     write_bundle(folder / "release", record, evidence(folder, scores))
 
@@ -61,6 +62,8 @@ def evidence(folder: Path, scores: dict[str, Path]) -> dict[str, Path]:
         name: folder / name
         for name in (
             "compat.json",
+            "diagnosis.json",
+            "heatmap.png",
             "verdict.json",
             "comparison.csv",
             "latency.json",

@@ -18,6 +18,7 @@ STAGES = (
     "sources",
     "check",
     "merge",
+    "diagnose",
     "evaluate",
     "latency",
     "judge",

@@ -46,7 +46,10 @@ def test_the_version_is_printed(tmp_path: Path) -> None:
 
 def test_help_names_every_command_with_an_example(tmp_path: Path) -> None:
     top = run("--help", cwd=tmp_path).stdout
-    commands = ("release", "judge", "check", "merge", "verdict", "status", "rollback", "schedule")
+    commands = (
+        *("release", "judge", "check", "plan", "diagnose", "merge"),
+        *("verdict", "status", "rollback", "schedule"),
+    )
     for name in commands:
         assert name in top
         assert f"mergegate {name}" in run(name, "--help", cwd=tmp_path).stdout
