@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from flows import environment, say
-from pipeline.errors import MergegateError
+from pipeline.errors import InputError, MergegateError
 
 app = typer.Typer(
     name="mergegate",
@@ -225,6 +225,8 @@ def merge(
     from flows.single import merge_recipe, merge_recipe_as_adapter
 
     if as_adapter is not None:
+        if device != "cpu":
+            raise InputError("--as-adapter is computed on the CPU; leave --device out.")
         adapter = merge_recipe_as_adapter(
             recipe, out, rank=as_adapter, seed=seed, threads=threads, force=force
         )

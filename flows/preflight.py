@@ -8,6 +8,7 @@ from gates import Policy
 from pipeline.errors import InputError
 from pipeline.params import Params, load_params
 from pipeline.recipe import load_recipe
+from pipeline.sources import Reference
 from pipeline.strict import nearest
 
 
@@ -20,7 +21,7 @@ def preflight(candidate: str) -> tuple[Params, str]:
     params = load_params()
     candidate = candidate or params.release
     load_recipe(params.recipe(candidate))
-    if faults := _policy_faults(params) + _missing_files(params):
+    if faults := _policy_faults(params) + _missing_files(params) + _stacked_experts(params):
         raise InputError.of(faults)
     return params, candidate
 
@@ -70,6 +71,16 @@ def _policy_faults(params: Params) -> list[str]:
         if name not in ruled
     ]
     return unreferenced + unevaluated + unmeasured + unruled
+
+
+def _stacked_experts(params: Params) -> list[str]:
+    """An expert is served with one adapter, so that it can be evaluated as it was before the merge."""
+    return [
+        f"params.yaml: experts.{name} is {text}, which has several adapters; an expert has at most one. "
+        "Name each as an expert of its own; a recipe may still put them on one source."
+        for name, text in params.experts.items()
+        if Reference.parse(text).further
+    ]
 
 
 def _missing_files(params: Params) -> list[str]:

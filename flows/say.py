@@ -114,6 +114,10 @@ def adapter(report: AdapterReport) -> None:
             "weights": _size(report.weight_bytes),
         },
     )
+    if report.whole:
+        line(
+            f"Saved whole: {', '.join(report.whole)}. PEFT loads them; vLLM takes low-rank changes alone."
+        )
 
 
 def estimate(costs: Estimate) -> None:

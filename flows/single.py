@@ -68,7 +68,7 @@ def merge_recipe(
     from pipeline.merge import merge
     from pipeline.merge.merge import MERGE
 
-    recipe, sources = _checked(path, out, MERGE, force)
+    recipe, sources = _checked(path, out, MERGE, force, skip=_SEEN_BY_MERGE)
     with _progress(f"merge {path.name}") as progress:
         return merge(
             recipe,
@@ -105,7 +105,7 @@ def merge_recipe_as_adapter(
 
 
 def _checked(
-    path: Path, out: Path, kind: FolderKind, force: bool
+    path: Path, out: Path, kind: FolderKind, force: bool, skip: Collection[str] = ()
 ) -> tuple[Recipe, dict[Reference, Source]]:
     """The recipe and its sources, where they belong together and `out` may be written."""
     recipe = load_recipe(path)
@@ -115,7 +115,7 @@ def _checked(
         raise InputError("OUT is empty or this very folder. Name a new folder for the merge.")
     check_replaceable(out, kind, replace=force)
     sources = _open(recipe)
-    found = _findings(recipe, sources, skip=_SEEN_BY_MERGE)
+    found = _findings(recipe, sources, skip)
     if faults := [f"{f.message} {f.remedy}".strip() for f in found if f.blocks]:
         raise InputError.of(faults)
     return recipe, sources

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from pipeline.compat.registry import CompatFacts, Topic
+from collections.abc import Iterable
+
+from pipeline.compat.registry import Topic
 from pipeline.errors import InputError
 from pipeline.facts import Finding
 from pipeline.merge import plan_merge
+from pipeline.recipe import Recipe
+from pipeline.sources import Source
 
 TOPIC = Topic("plan", "The merge can be planned from recipe and sources")
 
 
-def plan_finding(facts: CompatFacts) -> Finding:
+def plan_finding(recipe: Recipe, sources: Iterable[Source]) -> Finding:
     """One finding on the recipe; it needs sources that passed the other checks. Reads headers alone."""
-    where = facts.recipe.where
+    where = recipe.where
     try:
-        plan = plan_merge(facts.recipe, {s.reference: s for s in facts.sources.values()})
+        plan = plan_merge(recipe, {source.reference: source for source in sources})
     except InputError as error:
         return TOPIC.finding(
             "fail",

@@ -47,12 +47,25 @@ def run_checks(
     if not sources:
         raise InputError(f"{recipe.where}: names no model, so there is nothing to check.")
     day = today or datetime.now(UTC).date()
-    facts = CompatFacts(recipe, sources, _base(recipe, sources), cache)
+    base = _base(recipe, sources)
+    single = {n: s for name, source in sources.items() for n, s in _each(name, source)}
+    facts = CompatFacts(recipe, single, _each(base, sources[base])[0][0], cache)
     chosen = [check for code, check in CHECKS.items() if code not in skip]
     found = [finding for check in chosen for finding in check.function(facts)]
     found = [_waived(finding, waivers, day) for finding in found]
     # A plan of sources that do not fit would say once more what the checks have said.
-    return found if any(finding.blocks for finding in found) else [*found, plan_finding(facts)]
+    return (
+        found
+        if any(finding.blocks for finding in found)
+        else [*found, plan_finding(recipe, sources.values())]
+    )
+
+
+def _each(name: str, source: Source) -> list[tuple[str, Source]]:
+    """A source by its name; one with several adapters as one for each of them."""
+    if len(source.adapters) < 2:
+        return [(name, source)]
+    return [(str(one.reference), one) for one in source.each()]
 
 
 def _base(recipe: Recipe, sources: Mapping[str, Source]) -> str:

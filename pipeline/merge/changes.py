@@ -63,6 +63,20 @@ class Change:
         return rows[0]
 
 
+class Changes:
+    """What several adapters add to one tensor: each to the stored values by itself."""
+
+    def __init__(self, changes: Sequence[Change]) -> None:
+        self._changes = changes
+
+    def delta(self, span: range, stored: Tensor) -> Tensor:
+        """The sum of what each adds to the rows `span`; new float32 [rows, columns]."""
+        total = self._changes[0].delta(span, stored)
+        for change in self._changes[1:]:
+            total += change.delta(span, stored)
+        return total
+
+
 class LowRank:
     """The change of one LoRA module.
 

@@ -45,7 +45,7 @@ def run(
     Tensors that the journal vouches for are not computed again. The first error of a worker stops the
     others and is raised.
     """
-    with _one_torch_thread(), Reader() as reader, ShardWriter(folder, shards) as writer:
+    with one_torch_thread(), Reader() as reader, ShardWriter(folder, shards) as writer:
         hasher = Hasher(shards, writer, journal)
         work = _Work(plan, how, reader, writer, hasher, progress)
         with ThreadPoolExecutor(max_workers=1) as one:
@@ -142,7 +142,7 @@ def _in_order(plan: Plan, shards: Sequence[Shard]) -> list[Step]:
 
 
 @contextmanager
-def _one_torch_thread() -> Iterator[None]:
+def one_torch_thread() -> Iterator[None]:
     """One thread within each operation: torch's sums depend on how it shares out the work."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)

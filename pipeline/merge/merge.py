@@ -106,7 +106,7 @@ def _check_out(plan: Plan, sources: Mapping[Reference, Source], out: Path, force
     check_replaceable(out.absolute(), MERGE, replace=force)
     place = out.resolve()
     for reference in plan.weights:
-        if any(f.resolve().is_relative_to(place) for f in _folders(sources[reference])):
+        if any(f.resolve().is_relative_to(place) for f in sources[reference].folders):
             raise InputError(f"{out}: holds the source {reference}. Name another folder.")
 
 
@@ -131,7 +131,7 @@ def _identity(
     files = [
         f"{path.resolve()}|{path.stat().st_size}|{path.stat().st_mtime_ns}"
         for reference in plan.weights
-        for folder in _folders(sources[reference])
+        for folder in sources[reference].folders
         for path in sorted(folder.glob("*.safetensors"))
     ]
     heads = [hashlib.sha256(shard.header).hexdigest() for shard in shards]
@@ -165,10 +165,6 @@ def _record(
         "dtypes": sorted({step.dtype for step in plan.steps}),
         "tools": _tools(),
     }
-
-
-def _folders(source: Source) -> list[Path]:
-    return [source.model.folder] + ([source.adapter.folder] if source.adapter else [])
 
 
 def _tools() -> dict[str, str]:

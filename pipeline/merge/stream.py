@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pipeline.errors import InputError
 from pipeline.merge.blocks import Block, Grid
-from pipeline.merge.changes import Change
+from pipeline.merge.changes import Change, Changes
 from pipeline.merge.draws import draw_key
 from pipeline.merge.methods import method_function
 from pipeline.merge.plan import FLOATS, Operand, Plan, Step
@@ -65,7 +65,7 @@ class _Part:
     """
 
     info: TensorInfo
-    change: Change | None
+    change: Change | Changes | None
     slot: int
     on_base: bool
 
@@ -144,7 +144,7 @@ class StepOperands:
         change = self._change(weights, operand.name)
         return _Part(weights.tensors[operand.name], change, slot, on_base)
 
-    def _change(self, weights: Weights, name: str) -> Change | None:
+    def _change(self, weights: Weights, name: str) -> Change | Changes | None:
         info = weights.tensors[name]
         return weights.change(
             name,
@@ -152,7 +152,7 @@ class StepOperands:
             lambda info, span: self._raw(info, span).to(torch.float32, copy=True),
         )
 
-    def _all_tables(self) -> dict[Weights, Change | None]:
+    def _all_tables(self) -> dict[Weights, Change | Changes | None]:
         """Every model that has the tensor, since rows may come from any of them."""
         name = self.step.name
         models = [w for w in self.plan.weights.values() if name in w.tensors]

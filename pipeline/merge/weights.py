@@ -1,4 +1,4 @@
-"""The weights of one opened source, adapter included: names, shapes, storage types, what changes them.
+"""The weights of one opened source, adapters included: names, shapes, storage types, what changes them.
 
 Tied embeddings stay tied: what an adapter does to the head, it does to the embeddings.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from pipeline.merge.blocks import Grid
-from pipeline.merge.changes import Change, Parts, Read, Stored, misfits
+from pipeline.merge.changes import Change, Changes, Parts, Read, Stored, misfits
 from pipeline.merge.names import is_computed, is_input_embedding, is_output_head, layers_of
 from pipeline.sources.adapter import Adapter
 from pipeline.sources.reference import Reference
@@ -16,61 +16,69 @@ from pipeline.sources.source import Source
 
 
 class Weights:
-    """Read-only view of a source's tensors by name; no values."""
+    """Read-only view of a source's tensors by name; no values. `adapter` is None where there are several."""
 
     def __init__(self, reference: Reference, source: Source) -> None:
-        self.reference, self.model, self.adapter = reference, source.model, source.adapter
+        self.reference, self.model = reference, source.model
+        self.adapter = source.adapter if len(source.adapters) == 1 else None
         names = source.model.tensors
         self._embedding = next((n for n in names if is_input_embedding(n)), None)
         self.tensors = {name: info for name, info in names.items() if self._is_weight(name)}
         self.layers = layers_of(self.tensors, source.model.config)
-        self._changes = self._adapter_changes(source.adapter) if source.adapter else {}
+        self._changes: dict[str, list[tuple[Adapter, Parts]]] = {}
+        for adapter in source.adapters:
+            for name, parts in self._adapter_changes(adapter).items():
+                self._changes.setdefault(name, []).append((adapter, parts))
 
     def same_model(self, other: Weights) -> bool:
         """Whether both read the same checkpoint, apart from adapters."""
         return self.model.folder.resolve() == other.model.folder.resolve()
 
     def adapted(self, name: str) -> bool:
-        """Whether the adapter changes this tensor."""
+        """Whether an adapter changes this tensor."""
         return name in self._changes
 
     def adapter_faults(self) -> Iterator[str]:
-        """Where the adapter does not fit the checkpoint: in words."""
-        for name, parts in sorted(self._changes.items()):
+        """Where an adapter does not fit the checkpoint: in words."""
+        for name, changes in sorted(self._changes.items()):
             if name not in self.tensors:
                 yield (
                     f"{self.reference}: the adapter changes {name}, which the model does not have. "
                     "It was trained on another base."
                 )
-            elif self.adapter:
-                shape = self.tensors[name].shape
-                for _, made_for in misfits(self.adapter, parts, shape):
-                    yield (
-                        f"{self.reference}: the adapter's change of {name} has the shape "
-                        f"{list(made_for)}, the base's tensor {list(shape)}. "
-                        "It was trained on another base, or on one with added tokens."
-                    )
+                continue
+            shape = self.tensors[name].shape
+            for made_for in (
+                m for adapter, parts in changes for _, m in misfits(adapter, parts, shape)
+            ):
+                yield (
+                    f"{self.reference}: the adapter's change of {name} has the shape "
+                    f"{list(made_for)}, the base's tensor {list(shape)}. "
+                    "It was trained on another base, or on one with added tokens."
+                )
 
     def change_bytes(self, name: str) -> int:
-        """The memory that the factors of the adapter's change of a tensor take, as float32."""
-        parts = self._changes.get(name)
-        if self.adapter is None or parts is None:
-            return 0
-        modules = (self.adapter.modules[module] for module in parts.modules)
-        names = (part for module in modules for part in (module.a, module.b))
-        return sum(4 * self.adapter.tensors[part].elements for part in names)
-
-    def change(self, name: str, stored: Stored, read: Read) -> Change | None:
-        """What the adapter adds to a tensor; None where nothing.
-
-        `stored` gives rows of the checkpoint's own tensor, `read` rows of one of the adapter's.
-        """
-        if self.adapter is None or name not in self._changes:
-            return None
-        grid = Grid.of(self.tensors[name].shape)
-        return Change(
-            self.adapter, self._changes[name], grid, stored, read, f"{self.reference}: {name}"
+        """The memory that the factors of what adapters change of a tensor take, as float32."""
+        return sum(
+            4 * adapter.tensors[part].elements
+            for adapter, parts in self._changes.get(name, ())
+            for module in parts.modules
+            for part in (adapter.modules[module].a, adapter.modules[module].b)
         )
+
+    def change(self, name: str, stored: Stored, read: Read) -> Change | Changes | None:
+        """What the adapters add to a tensor; None where nothing.
+
+        `stored` gives rows of the checkpoint's own tensor, `read` rows of one of an adapter's.
+        """
+        if name not in self._changes:
+            return None
+        grid, where = Grid.of(self.tensors[name].shape), f"{self.reference}: {name}"
+        changes = [
+            Change(adapter, parts, grid, stored, read, where)
+            for adapter, parts in self._changes[name]
+        ]
+        return changes[0] if len(changes) == 1 else Changes(changes)
 
     def _is_weight(self, name: str) -> bool:
         """Whether it is stored for its own sake: not computed, not a copy of a tied embedding."""

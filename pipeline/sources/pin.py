@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.facts import digest_of
+from pipeline.sources.adapter import Adapter
 from pipeline.sources.hashes import folder_digests, weights_digest
 from pipeline.sources.identity import (
     architecture_hash,
@@ -22,18 +23,23 @@ from pipeline.sources.source import Source
 def pin(source: Source, cache: Path | None = None) -> dict[str, Any]:
     """The record of `source`, as JSON values.
 
-    `model.digest` and `adapter.digest` are artifact digests of their folders; `digest` covers both,
-    and so every byte of every file of the source. `cache` is that of `hashes.file_digests`.
+    `model.digest` and `adapter.digest` are artifact digests of their folders; `further` lists the
+    adapters after the first, where there are any. `digest` covers all, and so every byte of every
+    file of the source. `cache` is that of `hashes.file_digests`.
     """
-    model, adapter = _model(source, cache), _adapter(source, cache)
+    model, adapter = _model(source, cache), _adapter(source.adapter, source.adapter_revision, cache)
+    further = [_adapter(one, revision, cache) for one, revision in source.further]
+    covered: dict[str, Any] = {"model": model["digest"], "adapter": adapter and adapter["digest"]}
+    more = {"further": further} if further else {}
+    if further:
+        covered["further"] = [one["digest"] for one in further if one]
     return {
         "reference": str(source.reference),
         "kind": source.kind,
         "model": model,
         "adapter": adapter,
-        "digest": digest_of(
-            {"model": model["digest"], "adapter": adapter["digest"] if adapter else None}
-        ),
+        **more,
+        "digest": digest_of(covered),
     }
 
 
@@ -54,13 +60,14 @@ def _model(source: Source, cache: Path | None) -> dict[str, Any]:
     }
 
 
-def _adapter(source: Source, cache: Path | None) -> dict[str, Any] | None:
-    adapter = source.adapter
+def _adapter(
+    adapter: Adapter | None, revision: str | None, cache: Path | None
+) -> dict[str, Any] | None:
     if adapter is None:
         return None
     files = folder_digests(adapter.folder, cache)
     return {
-        "revision": source.adapter_revision,
+        "revision": revision,
         "files": files,
         "digest": digest_of(files),
         "licence": licence(adapter.folder),

@@ -1,14 +1,14 @@
-"""A reference: the text by which a recipe or params.yaml names a model, with or without an adapter.
+"""A reference: the text by which a recipe or params.yaml names a model, with or without adapters.
 
-Grammar: `MODEL[@REVISION][+ADAPTER[@REVISION]]`, where MODEL and ADAPTER are each a local folder, a
+Grammar: `MODEL[@REVISION][+ADAPTER[@REVISION]]...`, where MODEL and ADAPTER are each a local folder, a
 hub id, or an MLflow URI `models:/NAME/VERSION` or `models:/NAME@ALIAS` (there the @ belongs to the
-URI). A mapping `{model: {path, revision}, lora: {path, revision}}` says the same.
+URI). A mapping `{model: {path, revision}, lora: {path, revision}}` says the same; `lora` may be a list.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import total_ordering
 from typing import Any
@@ -22,20 +22,27 @@ _REGISTRY = re.compile(r"models:/[^/@+\s]+(/[^/@+\s]+|@[^/@+\s]+)|models:/m-[0-9
 # a shell reads.
 _REVISION = re.compile(r"(?!.*\.\.)[\w.][\w./-]*")
 _GRAMMAR = (
-    "A reference is MODEL[@REVISION][+ADAPTER[@REVISION]], where MODEL is a folder, "
+    "A reference is MODEL[@REVISION][+ADAPTER[@REVISION]]..., where MODEL is a folder, "
     "a hub id such as owner/name, or models:/NAME/VERSION."
 )
+
+
+_Side = tuple[str, str | None]  # path and revision
 
 
 @total_ordering
 @dataclass(frozen=True)
 class Reference:
-    """What to open: a model, and an adapter over it or None. Ordered by its text."""
+    """What to open: a model, and an adapter over it or None. Ordered by its text.
+
+    `further` adapters, as text, are added to the first: the differences of all from the model sum up.
+    """
 
     model: str
     revision: str | None = None
     adapter: str | None = None
     adapter_revision: str | None = None
+    further: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, value: str | Mapping[str, Any]) -> Reference:
@@ -52,15 +59,23 @@ class Reference:
     def __str__(self) -> str:
         """The text form; `Reference.parse(str(r)) == r` for every reference that parse returned."""
         text = _join(self.model, self.revision)
-        return f"{text}+{_join(self.adapter, self.adapter_revision)}" if self.adapter else text
+        if self.adapter is None:
+            return text
+        return "+".join([text, _join(self.adapter, self.adapter_revision), *self.further])
 
     def __lt__(self, other: Reference) -> bool:
         return str(self) < str(other)
 
     @property
     def base(self) -> Reference:
-        """The same reference without its adapter."""
+        """The same reference without its adapters."""
         return Reference(self.model, self.revision)
+
+    def each(self) -> tuple[Reference, ...]:
+        """The model with each of its adapters by itself; the reference as it is where it has one or none."""
+        first = Reference(self.model, self.revision, self.adapter, self.adapter_revision)
+        others = (_split(text, text) for text in self.further)
+        return (first, *(Reference(self.model, self.revision, *other) for other in others))
 
 
 def is_registry_uri(text: str) -> bool:
@@ -69,18 +84,23 @@ def is_registry_uri(text: str) -> bool:
 
 
 def _from_text(text: str) -> Reference:
-    parts = text.strip().split("+")
-    if len(parts) > 2:
+    model, *adapters = (_split(part, text) for part in text.strip().split("+"))
+    return _of(model, adapters)
+
+
+def _of(model: _Side, adapters: Sequence[_Side]) -> Reference:
+    """Raises InputError where an adapter is named twice."""
+    named = [_join(*adapter) for adapter in adapters]
+    if twice := next((name for name in named if named.count(name) > 1), None):
         raise InputError(
-            f"{text!r} has {len(parts) - 1} adapters; a reference has at most one. "
-            "Name each adapter as a model of its own in the recipe."
+            f"{_join(*model)}+{'+'.join(named)} names the adapter {twice} twice. "
+            "Name it once; a recipe's weight makes its part larger."
         )
-    model, revision = _split(parts[0], text)
-    adapter, adapter_revision = _split(parts[1], text) if len(parts) == 2 else (None, None)
-    return Reference(model, revision, adapter, adapter_revision)
+    adapter, revision = adapters[0] if adapters else (None, None)
+    return Reference(model[0], model[1], adapter, revision, tuple(named[1:]))
 
 
-def _split(part: str, whole: str) -> tuple[str, str | None]:
+def _split(part: str, whole: str) -> _Side:
     """One side of the + as (path, revision)."""
     if is_registry_uri(part):
         if not _REGISTRY.fullmatch(part):
@@ -105,13 +125,12 @@ def _from_mapping(value: Mapping[str, Any]) -> Reference:
     if "model" not in value:
         raise InputError(f"{dict(value)!r} is not a reference: its key `model` is missing.")
     model, revision = _side(value["model"], "model")
-    adapter, adapter_revision = (
-        _side(value["lora"], "lora") if value.get("lora") is not None else (None, None)
-    )
-    return Reference(model, revision, adapter, adapter_revision)
+    given = value.get("lora")
+    listed = given if isinstance(given, list) else [] if given is None else [given]
+    return _of((model, revision), [_side(lora, "lora") for lora in listed])
 
 
-def _side(value: Any, key: str) -> tuple[str, str | None]:
+def _side(value: Any, key: str) -> _Side:
     """`{path, revision}`, or the same as text, as (path, revision)."""
     if isinstance(value, str):
         value = dict(zip(("path", "revision"), _split(value, value), strict=True))

@@ -18,13 +18,38 @@ CACHE = Path(".mergegate/models")
 
 @dataclass(frozen=True)
 class Source:
-    """An opened reference. A revision is a hub commit or a registry version, None for a folder."""
+    """An opened reference. A revision is a hub commit or a registry version, None for a folder.
+
+    `further` are the adapters after the first, each with its revision.
+    """
 
     reference: Reference
     model: Checkpoint
     adapter: Adapter | None
     model_revision: str | None
     adapter_revision: str | None
+    further: tuple[tuple[Adapter, str | None], ...] = ()
+
+    @property
+    def adapters(self) -> tuple[Adapter, ...]:
+        """All adapters, in the order of the reference."""
+        return (
+            *([self.adapter] if self.adapter else []),
+            *(adapter for adapter, _ in self.further),
+        )
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Every folder that it is read from."""
+        return (self.model.folder, *(adapter.folder for adapter in self.adapters))
+
+    def each(self) -> tuple[Source, ...]:
+        """The model with each of its adapters by itself; the source as it is where it has one or none."""
+        found = [(self.adapter, self.adapter_revision), *self.further]
+        return tuple(
+            Source(reference, self.model, adapter, self.model_revision, revision)
+            for reference, (adapter, revision) in zip(self.reference.each(), found, strict=True)
+        )
 
     @property
     def kind(self) -> Kind:
@@ -47,10 +72,13 @@ def open_source(
     place = (cache or CACHE, tracking_uri)
     folder, revision = _locate(reference.model, reference.revision, *place)
     model = Checkpoint.open(folder)
-    if reference.adapter is None:
-        return Source(reference, model, None, revision, None)
-    folder, adapter_revision = _locate(reference.adapter, reference.adapter_revision, *place)
-    return Source(reference, model, Adapter.open(folder), revision, adapter_revision)
+    opened = []
+    for one in reference.each() if reference.adapter else ():
+        assert one.adapter
+        found, adapter_revision = _locate(one.adapter, one.adapter_revision, *place)
+        opened.append((Adapter.open(found), adapter_revision))
+    first = opened[0] if opened else (None, None)
+    return Source(reference, model, first[0], revision, first[1], tuple(opened[1:]))
 
 
 def _locate(

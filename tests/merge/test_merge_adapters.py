@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_models import HIDDEN, ROWS, merged, run, weights
+from tiny_models import HIDDEN, INNER, ROWS, merged, run, weights
 from torch import Tensor
 
 from pipeline.errors import InputError
@@ -224,3 +224,17 @@ def test_the_scaling_of_the_configuration_is_what_counts(model: Write, lora: Wri
             merged(f"o{alpha}", merge_method="passthrough", models=["base+a"])[name] - base[name]
         )
     torch.testing.assert_close(deltas[12], 3 * deltas[4], rtol=1e-4, atol=1e-6)
+
+
+def test_several_adapters_on_one_source_add_up(model: Write, lora: Write) -> None:
+    base = model("base")
+    q, up = "model.layers.0.self_attn.q_proj", "model.layers.1.mlp.up_proj"
+    lora("a", {q: (HIDDEN, HIDDEN)}, seed=1)
+    lora("b", {q: (HIDDEN, HIDDEN), up: (INNER, HIDDEN)}, seed=2)
+    one = merged("o1", merge_method="passthrough", models=["base+a"])
+    two = merged("o2", merge_method="passthrough", models=["base+b"])
+    both = merged("o3", merge_method="passthrough", models=["base+a+b"])
+    for name, weight in base.items():
+        expected = one[name].double() + two[name].double() - weight.double()
+        torch.testing.assert_close(both[name].double(), expected, rtol=0, atol=1e-6)
+    assert not torch.equal(both[f"{up}.weight"], base[f"{up}.weight"])

@@ -323,8 +323,8 @@ def test_an_unknown_method_names_the_nearest_and_all() -> None:
             "recipe.slices[0].sources[0].layer_range is missing",
         ),
         (
-            {"merge_method": "linear", "models": [{"model": "a+b+c"}]},
-            "recipe.models[0].model: 'a+b+c' has 2 adapters",
+            {"merge_method": "linear", "models": [{"model": "a+b+b"}]},
+            "recipe.models[0].model: a+b+b names the adapter b twice",
         ),
         ([], "recipe is a list; it must be a mapping"),
         ({"merge_method": "linear", 3: 4}, "recipe has the key 3; keys are text"),

@@ -48,6 +48,7 @@ def test_the_text_of_a_reference_parses_to_that_reference(
         ({"model": {"path": "base"}, "lora": {"path": "tone"}}, "base+tone"),
         ({"model": "base@v1", "lora": {"path": "tone", "revision": "v2"}}, "base@v1+tone@v2"),
         ({"model": {"path": "models:/support@champion"}, "lora": None}, "models:/support@champion"),
+        ({"model": "base", "lora": ["tone@v2", {"path": "json"}]}, "base+tone@v2+json"),
     ],
 )
 def test_a_mapping_means_the_same_as_its_text(mapping: dict[str, Any], text: str) -> None:
@@ -64,7 +65,7 @@ def test_a_mapping_means_the_same_as_its_text(mapping: dict[str, Any], text: str
         ("base@a@b", "'a@b' is not a revision"),
         ("base@../x", "is not a revision"),
         ("base@$(id)", "is not a revision"),
-        ("base+tone+json", "has 2 adapters; a reference has at most one"),
+        ("base+tone+json+tone", "names the adapter tone twice"),
         ("models:/support", "Write models:/NAME/VERSION or models:/NAME@ALIAS"),
         ("models:/support/3/4", "Write models:/NAME/VERSION"),
         ("ba\0se", "lacks a folder or hub id"),
@@ -95,3 +96,18 @@ def test_references_are_ordered_by_their_text() -> None:
 
 def test_a_reference_knows_what_lies_under_its_adapter() -> None:
     assert Reference.parse("base@v1+tone").base == Reference("base", "v1")
+
+
+def test_several_adapters_are_kept_in_order() -> None:
+    reference = Reference.parse("base@v1+tone@v2+json+models:/policy/3")
+    assert str(reference) == "base@v1+tone@v2+json+models:/policy/3"
+    assert [str(one) for one in reference.each()] == [
+        "base@v1+tone@v2",
+        "base@v1+json",
+        "base@v1+models:/policy/3",
+    ]
+
+
+def test_a_reference_with_one_adapter_or_none_is_each_of_itself() -> None:
+    for text in ("base", "base@v1+tone@v2"):
+        assert Reference.parse(text).each() == (Reference.parse(text),)
