@@ -40,6 +40,7 @@ def method_settings(
             else value(spec, None)
         )
     faults.extend(_zero_sum(recipe, settings, tensor))
+    faults.extend(_keep_probabilities(recipe, settings, tensor))
     return settings
 
 
@@ -52,13 +53,28 @@ def _no_value(recipe: Recipe, spec: ParameterSpec, source: SliceSource | None, t
 
 
 def _zero_sum(recipe: Recipe, settings: dict[str, Any], tensor: str) -> list[str]:
-    """A weighted mean of tensors needs weights with a sum; deltas fall back to a divisor of 1."""
+    """A weighted mean of tensors or directions needs weights with a sum; deltas fall back to a divisor of 1."""
+    key = {"linear": "normalize", "multislerp": "normalize_weights"}.get(recipe.merge_method)
     weights = settings.get("weight", ())
-    if recipe.merge_method != "linear" or not settings["normalize"]:
+    if key is None or not settings[key]:
         return []
     if abs(sum(weights)) > VANISHING * sum(map(abs, weights)):
         return []
     return [
         f"{recipe.where}: the weights for {tensor} are {list(weights)}; "
-        "their sum is 0, and a mean divides by it. Change a weight, or set normalize: false."
+        f"their sum is 0, and a mean divides by it. Change a weight, or set {key}: false."
+    ]
+
+
+def _keep_probabilities(recipe: Recipe, settings: dict[str, Any], tensor: str) -> list[str]:
+    """DELLA keeps entries with probabilities from density - epsilon to density + epsilon; or all, at density 1."""
+    if recipe.merge_method not in ("della", "della_linear"):
+        return []
+    pairs = zip(settings["density"], settings["epsilon"], strict=True)
+    return [
+        f"{recipe.where}: for {tensor} density is {density:g} and epsilon {epsilon:g}; "
+        f"{density:g} - {epsilon:g} and {density:g} + {epsilon:g} must lie between 0 and 1, for they are "
+        "probabilities. Lower epsilon, or set density: 1 to keep all."
+        for density, epsilon in pairs
+        if density != 1 and not (density - epsilon > 0 and density + epsilon < 1)
     ]

@@ -144,13 +144,13 @@ _RAM = "Yuan et al.: Behavior Knowledge Merge in Reinforced Agentic Models. 2026
 _SHOEMAKE = "Shoemake: Animating Rotation with Quaternion Curves. SIGGRAPH 1985"
 _NUSLERP_FLATTEN = ParameterSpec(
     "nuslerp_flatten",
-    "It takes a tensor as one vector; otherwise each row or column is one.",
+    "It takes a tensor as one vector; otherwise each row, or each column, is one.",
     "nuslerp_flatten: true",
     default=True,
 )
 _NUSLERP_ROW_WISE = ParameterSpec(
     "nuslerp_row_wise",
-    "Without nuslerp_flatten it takes rows as vectors, not columns.",
+    "Without nuslerp_flatten it takes columns of the stored tensor as vectors, not rows.",
     "nuslerp_row_wise: false",
     default=False,
 )
@@ -167,6 +167,7 @@ _KEEP_EPSILON = ParameterSpec(
     default=0.15,
     low=0.0,
     high=1.0,
+    per_model=True,
 )
 _GAMMA = ParameterSpec(
     "gamma",
@@ -269,14 +270,21 @@ METHODS: Mapping[str, MethodSpec] = MappingProxyType(
             ),
             MethodSpec(
                 "multislerp",
-                "weighted mean on the sphere by way of its tangent space",
+                "weighted mean of directions, put back on the sphere",
                 "Buss, Fillmore: Spherical Averages and Applications to Spherical Splines and "
                 "Interpolation. ACM Transactions on Graphics 20 (2), 2001",
                 "either",
                 _parameters(
                     _WEIGHT,
                     _NORMALIZE_WEIGHTS,
-                    _number("eps", "Lengths below it count as zero.", 1e-8, 0.0, 1.0, above=True),
+                    _number(
+                        "eps",
+                        "It is added to the lengths that directions are divided by.",
+                        1e-8,
+                        0.0,
+                        1.0,
+                        above=True,
+                    ),
                 ),
                 models=(2, math.inf),
                 keeps_equals="normalize_weights",

@@ -52,7 +52,7 @@ def test_task_arithmetic_of_whole_models(model: Write) -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_merging_identical_models_returns_that_model(model: Write, name: str) -> None:
     base = model("base")
-    models = {"slerp": 2, "passthrough": 1}.get(name, 3)
+    models = int(min(3, METHODS[name].models[1]))
     needed = {p: 0.5 for p, spec in METHODS[name].parameters.items() if spec.default is None}
     keys: dict[str, Any] = {"base_model": "base"} if METHODS[name].needs_base else {}
     for i in range(models):
@@ -64,13 +64,19 @@ def test_merging_identical_models_returns_that_model(model: Write, name: str) ->
         torch.testing.assert_close(found[tensor], value, rtol=3e-7, atol=0)
 
 
-@pytest.mark.parametrize("name", [n for n, spec in METHODS.items() if spec.needs_base])
+ALONE = [name for name, spec in METHODS.items() if spec.needs_base and "weight" in spec.parameters]
+
+
+@pytest.mark.parametrize("name", ALONE)
 def test_an_adapter_alone_at_weight_one_is_its_own_fusion(
     model: Write, lora: Write, name: str
 ) -> None:
     base = model("base")
     adapter = lora("a", {Q0: (HIDDEN, HIDDEN)})
-    found = merged(merge_method=name, base_model="base", models=[plus("base+a", 1)])
+    whole = {"gamma": 0} if "gamma" in METHODS[name].parameters else {}
+    found = merged(
+        merge_method=name, base_model="base", models=[plus("base+a", 1)], parameters=whole
+    )
     a, b = (adapter[f"base_model.model.{Q0}.lora_{part}.weight"] for part in "AB")
     expected = base[f"{Q0}.weight"].double() + 2.0 * (b.double() @ a.double())
     torch.testing.assert_close(found[f"{Q0}.weight"].double(), expected, rtol=1e-6, atol=1e-7)
@@ -408,3 +414,18 @@ def test_the_output_is_complete(model: Write) -> None:
     }
     for name in ("LICENSE", "generation_config.json", "tokenizer.json", "chat_template.jinja"):
         assert (Path("out") / name).read_bytes() == (Path("base") / name).read_bytes()
+
+
+def test_keep_probabilities_outside_of_0_to_1_are_refused(model: Write) -> None:
+    model("base")
+    model("x", 1)
+    listed = [{"model": "x", "parameters": {"weight": 1, "density": 0.9, "epsilon": 0.2}}]
+    with pytest.raises(InputError, match=r"density is 0\.9 and epsilon 0\.2"):
+        run(merge_method="della", base_model="base", models=listed)
+
+
+def test_directions_whose_weights_sum_to_zero_are_refused(model: Write) -> None:
+    model("x", 1)
+    model("y", 2)
+    with pytest.raises(InputError, match="set normalize_weights: false"):
+        run(merge_method="multislerp", models=[plus("x", 1), plus("y", -1)])

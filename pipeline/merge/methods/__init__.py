@@ -7,17 +7,44 @@ return the merged delta. A method knows nothing of recipes, models or tensor nam
 citations stand in `pipeline.recipe.METHODS`.
 """
 
-from pipeline.merge.methods import dare, linear, passthrough, slerp, task_arithmetic, ties
+from pipeline.merge.methods import (
+    arcee_fusion,
+    breadcrumbs,
+    dare,
+    della,
+    karcher,
+    linear,
+    model_stock,
+    multislerp,
+    nearswap,
+    nuslerp,
+    passthrough,
+    ram,
+    sce,
+    slerp,
+    task_arithmetic,
+    ties,
+)
 from pipeline.merge.methods.registry import Apply, apply_method, method, method_function
 
 __all__ = [
     "Apply",
     "apply_method",
+    "arcee_fusion",
+    "breadcrumbs",
     "dare",
+    "della",
+    "karcher",
     "linear",
     "method",
     "method_function",
+    "model_stock",
+    "multislerp",
+    "nearswap",
+    "nuslerp",
     "passthrough",
+    "ram",
+    "sce",
     "slerp",
     "task_arithmetic",
     "ties",

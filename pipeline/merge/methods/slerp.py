@@ -18,8 +18,9 @@ def slerp(tensors: Operands, *, t: float) -> Apply:
 
     Operands: x and y, float32; values, not differences. Each is taken as one flat vector. `t` in [0, 1]:
     0 gives x, 1 gives y. Shoemake 1985 speaks of unit vectors; here, as usual for weights, x and y keep
-    their lengths and only a is taken between directions. Where |cos a| > 0.9995, and where one of them
-    is zero and so has no direction, the result is (1-t) x + t y. The angle is reduced in float64.
+    their lengths and only a is taken between directions. Where |cos a| > 0.9995 the result is
+    (1-t) x + t y. A zero tensor has no direction and counts as at right angles, as in mergekit. The
+    angle is reduced in float64.
     """
     products = gram(tensors)
     factors = arc_factors(float(products[0, 0]), float(products[1, 1]), float(products[0, 1]), t)
@@ -28,7 +29,7 @@ def slerp(tensors: Operands, *, t: float) -> Apply:
 
 def arc_factors(xx: float, yy: float, xy: float, t: float) -> tuple[float, float]:
     """The factors of x and y at `t` of the arc, from their inner products."""
-    cosine = xy / math.sqrt(xx * yy) if min(xx, yy) > 0 else 1.0
+    cosine = xy / math.sqrt(xx * yy) if min(xx, yy) > 0 else 0.0
     if not abs(cosine) <= LERP_ABOVE:
         return 1 - t, t
     angle = math.acos(cosine)

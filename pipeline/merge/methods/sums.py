@@ -31,7 +31,7 @@ def gram(operands: Operands) -> Tensor:
     """All inner products of the operands as flat vectors: float64 [count, count], reduced in float64."""
     total = torch.zeros(operands.count, operands.count, dtype=torch.float64)
     for block in operands.blocks():
-        total += row_grams(block.operands).sum(0)
+        total += row_grams([tensor.reshape(1, -1) for tensor in block.operands])[0]
     return total
 
 
