@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,6 +19,8 @@ from pipeline.merge.reading import Reader, Scratch
 from pipeline.merge.weights import Weights
 from pipeline.sources.tensors import DTYPES, TensorInfo
 
+# So much of a tensor's operands one worker keeps as they are stored, between the passes of a method.
+HELD_BYTES = 1 << 27
 # Takes (index of the first element, the values [rows, columns] in the output's type).
 Sink = Callable[[int, Tensor], None]
 
@@ -81,9 +83,13 @@ class StepOperands:
         self._reader, self._scratch, self._device = reader, scratch, device
         dtype = plan.recipe.dtype
         self._dtype: torch.dtype | None = getattr(torch, dtype) if dtype else None
+        self._held: dict[str, Tensor] = {}
+        self._read_spans: set[tuple[str, range]] = set()
         self._tables = self._all_tables() if step.rows else {}
         self._parts = [] if step.rows else [self._part(o, i) for i, o in enumerate(step.operands)]
         self._base = self._part(step.base, -1) if step.base and not step.rows else None
+        if plan.recipe.method.passes > 1:
+            self._hold([*self._parts, *([self._base] if self._base else [])])
 
     def blocks(self, spans: Iterable[range] | None = None) -> Iterator[Block]:
         """The blocks of the rows `spans`, in that order; of all rows where it is None."""
@@ -131,7 +137,29 @@ class StepOperands:
             raw = raw.to(self._dtype)
         return self._scratch.take(slot, (len(span), columns), torch.float32).copy_(raw)
 
+    def _hold(self, parts: Sequence[_Part]) -> None:
+        """Make room to read each stored tensor once, where all of them together are small."""
+        infos = {_key(part.info): part.info for part in parts}
+        if sum(info.end - info.start for info in infos.values()) > HELD_BYTES:
+            return
+        for number, (key, info) in enumerate(infos.items()):
+            grid, dtype = Grid.of(info.shape), getattr(torch, DTYPES[info.dtype][1])
+            shape = (grid.rows, grid.columns)
+            self._held[key] = self._scratch.take(("held", number, dtype), shape, dtype)
+
     def _raw(self, info: TensorInfo, span: range) -> Tensor:
+        """Rows as they are stored."""
+        key = _key(info)
+        held = self._held.get(key)
+        if held is None:
+            return self._fresh(info, span)
+        rows = held[span.start : span.stop]
+        if (key, span) not in self._read_spans:
+            self._reader.read(info, span.start * held.shape[1], rows)
+            self._read_spans.add((key, span))
+        return rows
+
+    def _fresh(self, info: TensorInfo, span: range) -> Tensor:
         columns, dtype = Grid.of(info.shape).columns, getattr(torch, DTYPES[info.dtype][1])
         raw = self._scratch.take(("raw", dtype), (len(span), columns), dtype)
         return self._reader.read(info, span.start * columns, raw)
@@ -176,6 +204,10 @@ class StepOperands:
             rows = self._rows(info, run, "gathered")
             found[at : at + len(run)] = rows + change.delta(run, rows) if change else rows
         return found
+
+
+def _key(info: TensorInfo) -> str:
+    return f"{info.file}:{info.start}"
 
 
 def _runs(ids: Tensor) -> Iterator[tuple[int, range]]:

@@ -27,7 +27,7 @@ _END = 2**31  # above the bits of every magnitude, NaN included
 _KEPT = 1 << 22  # magnitudes of one stream that are kept between two bits
 _BINS = 1 << 16
 _SAMPLED = 1 << 16  # a tensor with fewer elements is kept as a whole
-_SAMPLE_SPANS = 32
+_SAMPLE_SPANS = 16
 _SAMPLE_ELEMENTS = 1 << 16
 _SLACK = 0.01  # of the sample, on either side of the threshold's rank there
 
@@ -190,14 +190,18 @@ def _bracket(targets: Sequence[Sequence[_Target]], streams: Streams, grid: Grid)
         for found, tensor in zip(sampled, tensors, strict=True):
             found.append(_bits(tensor).copy())
     for listed, found in zip(targets, sampled, strict=True):
-        sample = np.sort(np.concatenate(found))
+        sample = np.concatenate(found)
         for target in listed:
             place = sample.size * (1 - target.count / grid.elements)
             slack = _SLACK * sample.size + 8
-            if place - slack > 0:
-                target.low = int(sample[int(place - slack)])
-            if place + slack < sample.size:
-                target.high = int(sample[int(place + slack)]) + 1
+            low, high = int(place - slack), int(place + slack)
+            inside = [rank for rank in (low, high) if 0 < rank < sample.size]
+            if inside:
+                sample.partition(inside)
+            if low in inside:
+                target.low = int(sample[low])
+            if high in inside:
+                target.high = int(sample[high]) + 1
 
 
 def _ranked(values: Bits, rank: int, limit: int) -> int:
