@@ -198,7 +198,7 @@ def merge(
     out: Annotated[
         Path, typer.Argument(help="The folder to write; it appears only when it is whole.")
     ],
-    seed: Annotated[int, typer.Option(help="Seed of the random methods (DARE).", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the random methods (DARE, DELLA).", min=0)] = 0,
     threads: Annotated[
         int | None,
         typer.Option(help="Tensors worked on at the same time; by default one per core.", min=1),

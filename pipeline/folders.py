@@ -28,12 +28,18 @@ class FolderKind:
 
 @contextmanager
 def whole_folder(
-    out: Path, kind: FolderKind, *, replace: bool = True, resume: bool = False
+    out: Path,
+    kind: FolderKind,
+    *,
+    replace: bool = True,
+    resume: bool = False,
+    durable: bool = True,
 ) -> Iterator[Path]:
     """An empty folder to fill; it becomes `out` when the block ends, or vanishes where it raises.
 
     With `resume` it holds what an interrupted block left, and is left as it is where the block is
-    interrupted or the environment fails. What belongs to it is for the block to say.
+    interrupted or the environment fails. What belongs to it is for the block to say. `durable` waits until all is
+    on the disk, so that a loss of power cannot empty a folder that has its name already.
 
     An older folder of this kind is replaced at the very end, and lost in no case before. Raises
     InputError as `check_replaceable` does, EnvironmentFault where another process is writing.
@@ -47,7 +53,8 @@ def whole_folder(
                 old.rename(out)
             check_replaceable(out, kind, replace=replace)
             yield part
-            _sync(part)
+            if durable:
+                _sync(part)
             _put(part, out, old)
         except BaseException as error:
             lasting = isinstance(error, EnvironmentFault | KeyboardInterrupt | OSError)

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 # float32 elements of one block: 1 MB, a few of which fit into a core's share of the cache.
-BLOCK_ELEMENTS = 1 << 18
+BLOCK_ELEMENTS = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,18 @@ class Block:
 
     The tensors are valid until the next block is asked for, and whoever has the block may change
     them. `base` is the base's own rows where there is one: not a difference, and not to be changed.
+    `together` is the memory of all operands as [count, rows, columns], where they lie so.
     """
 
     span: range
     operands: Sequence[Tensor]
     base: Tensor | None = None
+    together: Tensor | None = None
+
+    @property
+    def stack(self) -> Tensor:
+        """All operands as one tensor [count, rows, columns], so that an operation is called once for all."""
+        return torch.stack(list(self.operands)) if self.together is None else self.together
 
     @property
     def first(self) -> int:

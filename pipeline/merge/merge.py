@@ -58,6 +58,7 @@ def merge(
     threads: int | None = None,
     device: str = "cpu",
     force: bool = False,
+    durable: bool = False,
     shard_bytes: int = SHARD_BYTES,
     hashes: Path | None = None,
     progress: Progress | None = None,
@@ -67,7 +68,8 @@ def merge(
     The bytes depend on recipe, sources, seed, `device` and `shard_bytes` alone. `threads` (default: one
     per core) tensors are worked on at a time, each in blocks of its operands. `force` replaces an earlier
     merge. `hashes` is the cache of known file digests (pipeline.sources.hashes). `progress` gets (bytes
-    done, all) from any thread. What an interrupted merge left is verified and used.
+    done, all) from any thread. What an interrupted merge left is verified and used. `durable` waits for
+    the disk at the end; without it a loss of power in the next half minute may cost the output, as with `cp`.
 
     Raises InputError with every fault of recipe against sources before anything is written, and
     EnvironmentFault where the disk is too small or fails; `out` is then as it was.
@@ -79,7 +81,7 @@ def merge(
     _check_space(out, sum(shard.size for shard in shards))
     with (
         ThreadPoolExecutor(max_workers=1) as background,
-        whole_folder(out, MERGE, replace=force, resume=True) as part,
+        whole_folder(out, MERGE, replace=force, resume=True, durable=durable) as part,
     ):
         pins = background.submit(lambda: [pin(sources[r], hashes) for r in plan.weights])
         journal = Journal(part, _identity(plan, sources, seed, shards, device), shards)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -61,14 +60,10 @@ def check_stored(step: Step, info: TensorInfo, reader: Reader, scratch: Scratch)
 
 @dataclass(frozen=True)
 class _Part:
-    """One operand being read: its change by an adapter, and where its stored rows are put.
-
-    `on_base`: it lies over the very tensor that is the base's.
-    """
+    """One operand being read, and its change by adapters. `on_base`: it lies over the base's own tensor."""
 
     info: TensorInfo
     change: Change | Changes | None
-    slot: int
     on_base: bool
 
 
@@ -86,8 +81,8 @@ class StepOperands:
         self._held: dict[str, Tensor] = {}
         self._read_spans: set[tuple[str, range]] = set()
         self._tables = self._all_tables() if step.rows else {}
-        self._parts = [] if step.rows else [self._part(o, i) for i, o in enumerate(step.operands)]
-        self._base = self._part(step.base, -1) if step.base and not step.rows else None
+        self._parts = [] if step.rows else [self._part(operand) for operand in step.operands]
+        self._base = self._part(step.base) if step.base and not step.rows else None
         if plan.recipe.method.passes > 1:
             self._hold([*self._parts, *([self._base] if self._base else [])])
 
@@ -99,43 +94,53 @@ class StepOperands:
             yield block if self._device == "cpu" else _moved(block, self._device)
 
     def _read(self, span: range) -> Block:
+        rows, columns = len(span), self.grid.columns
+        stack = self._scratch.take("operands", (self.count * rows, columns), torch.float32)
+        stack = stack.view(self.count, rows, columns)
         if self._base is None:
-            return Block(span, [self._value(part, span) for part in self._parts])
-        stored = self._stored(self._base, span)
-        delta = self._base.change.delta(span, stored) if self._base.change else None
-        operands = [self._difference(part, span, stored) for part in self._parts]
-        if delta is None:
-            return Block(span, operands, stored)
-        return Block(span, [o.sub_(delta) for o in operands], stored + delta)
+            for part, into in zip(self._parts, stack, strict=True):
+                self._value(part, span, into)
+            return Block(span, stack.unbind(), None, stack)
+        base = self._rows(self._base.info, span, "base")
+        for part, into in zip(self._parts, stack, strict=True):
+            self._difference(part, span, base, into)
+        if self._base.change:
+            delta = self._base.change.delta(span, base)
+            stack.sub_(delta)
+            base = base + delta
+        return Block(span, stack.unbind(), base, stack)
 
-    def _difference(self, part: _Part, span: range, base: Tensor) -> Tensor:
+    def _difference(self, part: _Part, span: range, base: Tensor, into: Tensor) -> None:
         """Operand minus the stored base.
 
         Over the same checkpoint the adapter's delta is taken as it is, without the rounding of
         adding it to the weights and taking them off again.
         """
-        if part.on_base:
-            if part.change:
-                return part.change.delta(span, base)
-            return self._scratch.take(
-                part.slot, (base.shape[0], base.shape[1]), torch.float32
-            ).zero_()
-        return self._value(part, span).sub_(base)
+        if not part.on_base:
+            self._value(part, span, into)
+            into.sub_(base)
+        elif part.change:
+            into.copy_(part.change.delta(span, base))
+        else:
+            into.zero_()
 
-    def _value(self, part: _Part, span: range) -> Tensor:
-        stored = self._stored(part, span)
-        return stored.add_(part.change.delta(span, stored)) if part.change else stored
+    def _value(self, part: _Part, span: range, into: Tensor) -> None:
+        """The operand itself."""
+        self._convert(part.info, span, into)
+        if part.change:
+            into.add_(part.change.delta(span, into))
 
-    def _stored(self, part: _Part, span: range) -> Tensor:
-        return self._rows(part.info, span, part.slot)
+    def _rows(self, info: TensorInfo, span: range, purpose: str) -> Tensor:
+        """Rows of a checkpoint's tensor as float32 [rows, columns]."""
+        shape = (len(span), Grid.of(info.shape).columns)
+        return self._convert(info, span, self._scratch.take(purpose, shape, torch.float32))
 
-    def _rows(self, info: TensorInfo, span: range, slot: object) -> Tensor:
-        """Rows of a checkpoint's tensor as float32 [rows, columns], rounded to the recipe's dtype first."""
-        columns = Grid.of(info.shape).columns
+    def _convert(self, info: TensorInfo, span: range, into: Tensor) -> Tensor:
+        """Rows of a checkpoint's tensor, rounded to the recipe's dtype first; returns `into`."""
         raw = self._raw(info, span)
         if self._dtype and raw.dtype != self._dtype:
             raw = raw.to(self._dtype)
-        return self._scratch.take(slot, (len(span), columns), torch.float32).copy_(raw)
+        return into.copy_(raw)
 
     def _hold(self, parts: Sequence[_Part]) -> None:
         """Make room to read each stored tensor once, where all of them together are small."""
@@ -164,13 +169,13 @@ class StepOperands:
         raw = self._scratch.take(("raw", dtype), (len(span), columns), dtype)
         return self._reader.read(info, span.start * columns, raw)
 
-    def _part(self, operand: Operand, slot: int) -> _Part:
+    def _part(self, operand: Operand) -> _Part:
         weights, base = operand.weights, self.step.base
         on_base = (
             base is not None and operand.name == base.name and weights.same_model(base.weights)
         )
         change = self._change(weights, operand.name)
-        return _Part(weights.tensors[operand.name], change, slot, on_base)
+        return _Part(weights.tensors[operand.name], change, on_base)
 
     def _change(self, weights: Weights, name: str) -> Change | Changes | None:
         info = weights.tensors[name]
@@ -221,9 +226,9 @@ def _runs(ids: Tensor) -> Iterator[tuple[int, range]]:
 
 
 def _moved(block: Block, device: str) -> Block:
-    move = partial(Tensor.to, device=device, non_blocking=True)
-    base = None if block.base is None else move(block.base)
-    return Block(block.span, [move(operand) for operand in block.operands], base)
+    stack = block.stack.to(device, non_blocking=True)
+    base = None if block.base is None else block.base.to(device, non_blocking=True)
+    return Block(block.span, stack.unbind(), base, stack)
 
 
 def _check_finite(step: Step, result: Tensor, dtype: torch.dtype) -> None:

@@ -22,7 +22,7 @@ def run(candidate: str) -> None:
         reference: open_pinned(params, str(reference), pins) for reference in recipe.references()
     }
     out = BUILD / candidate / "merged"
-    merge(recipe, sources, out, seed=params.seed, force=True, hashes=HASHES)
+    merge(recipe, sources, out, seed=params.seed, force=True, durable=True, hashes=HASHES)
 
 
 def plain_recipe(params: Params) -> Recipe:

@@ -14,7 +14,7 @@ from pipeline.merge.blocks import Held
 from pipeline.merge.draws import draw_key, keep_mask, random_bits
 from pipeline.merge.methods import apply_method, dare, method, method_function
 from pipeline.merge.methods.selection import cut_largest, operand_streams, select
-from pipeline.merge.methods.ties import agreeing_sum, restored
+from pipeline.merge.methods.ties import agreeing_sum, restored, weighted
 from pipeline.recipe import METHODS
 
 DELTA_METHODS = [name for name, spec in METHODS.items() if spec.operands == "deltas"]
@@ -71,8 +71,7 @@ def drop(delta: Tensor, density: float, rescale: bool, key: int) -> Tensor:
 
 def agree(deltas: Sequence[Tensor], weight: Sequence[float], normalize: bool) -> Tensor:
     """The agreeing sum of deltas before they are weighted."""
-    weighted = [delta * factor for delta, factor in zip(deltas, weight, strict=True)]
-    return agreeing_sum(weighted, weight, normalize)
+    return agreeing_sum(weighted(torch.stack(list(deltas)), weight), weight, normalize)
 
 
 def test_every_method_of_the_recipe_table_has_a_function() -> None:

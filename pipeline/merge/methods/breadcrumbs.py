@@ -11,7 +11,7 @@ from pipeline.merge.methods.registry import Apply, method
 from pipeline.merge.methods.selection import operand_streams, select
 from pipeline.merge.methods.sums import weighted_sum
 from pipeline.merge.methods.task_arithmetic import sum_factors
-from pipeline.merge.methods.ties import agreeing_sum
+from pipeline.merge.methods.ties import agreeing_sum, weighted
 
 
 @method("breadcrumbs")
@@ -36,7 +36,7 @@ def breadcrumbs(
     """
     masks = _masks(deltas, density, gamma)
     factors = sum_factors(weight, normalize, lambda_)
-    return lambda block: weighted_sum(masks(block), factors)
+    return lambda block: weighted_sum(list(masks(block)), factors)
 
 
 @method("breadcrumbs_ties")
@@ -56,17 +56,14 @@ def breadcrumbs_ties(
     masks = _masks(deltas, density, gamma)
 
     def apply(block: Block) -> Tensor:
-        masked = masks(block)
-        for delta, factor in zip(masked, weight, strict=True):
-            delta.mul_(factor)
-        return agreeing_sum(masked, weight, normalize).mul_(lambda_)
+        return agreeing_sum(weighted(masks(block), weight), weight, normalize).mul_(lambda_)
 
     return apply
 
 
 def _masks(
     deltas: Operands, density: Sequence[float], gamma: Sequence[float]
-) -> Callable[[Block], list[Tensor]]:
+) -> Callable[[Block], Tensor]:
     """What takes the tails off the operands of a block, which are changed."""
     counts = [
         _counts(deltas.grid.elements, share, tail)
@@ -74,12 +71,12 @@ def _masks(
     ]
     cuts = select(operand_streams(deltas), deltas.grid, counts)
 
-    def masked(block: Block) -> list[Tensor]:
-        return [
+    def masked(block: Block) -> Tensor:
+        stack = block.stack
+        for delta, (top, kept) in zip(stack, cuts, strict=True):
+            outliers = top.keep(delta.clone(), block.first)
             kept.keep(delta, block.first).sub_(outliers)
-            for delta, (top, kept) in zip(block.operands, cuts, strict=True)
-            for outliers in [top.keep(delta.clone(), block.first)]
-        ]
+        return stack
 
     return masked
 

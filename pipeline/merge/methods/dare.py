@@ -11,7 +11,7 @@ from pipeline.merge.draws import keep_mask, masked
 from pipeline.merge.methods.registry import Apply, method
 from pipeline.merge.methods.sums import weighted_sum
 from pipeline.merge.methods.task_arithmetic import sum_factors
-from pipeline.merge.methods.ties import agreeing_sum
+from pipeline.merge.methods.ties import agreeing_sum, weighted
 
 
 @method("dare_linear")
@@ -27,7 +27,7 @@ def dare_linear(
 ) -> Apply:
     """Task arithmetic of the deltas after `drop`; the arguments are those of `dare_ties`."""
     factors = sum_factors(weight, normalize, lambda_)
-    return lambda block: weighted_sum(_dropped(block, density, rescale, keys), factors)
+    return lambda block: weighted_sum(list(_dropped(block, density, rescale, keys)), factors)
 
 
 @method("dare_ties")
@@ -50,9 +50,7 @@ def dare_ties(
 
     def apply(block: Block) -> Tensor:
         dropped = _dropped(block, density, rescale, keys)
-        for delta, factor in zip(dropped, weight, strict=True):
-            delta.mul_(factor)
-        return agreeing_sum(dropped, weight, normalize).mul_(lambda_)
+        return agreeing_sum(weighted(dropped, weight), weight, normalize).mul_(lambda_)
 
     return apply
 
@@ -70,8 +68,9 @@ def drop(delta: Tensor, density: float, rescale: bool, key: int, first: int = 0)
     return delta.div_(density) if rescale else delta
 
 
-def _dropped(
-    block: Block, density: Sequence[float], rescale: bool, keys: Sequence[int]
-) -> list[Tensor]:
-    arguments = zip(block.operands, density, keys, strict=True)
-    return [drop(delta, share, rescale, key, block.first) for delta, share, key in arguments]
+def _dropped(block: Block, density: Sequence[float], rescale: bool, keys: Sequence[int]) -> Tensor:
+    """The operands [count, rows, columns] after `drop`."""
+    stack = block.stack
+    for delta, share, key in zip(stack, density, keys, strict=True):
+        drop(delta, share, rescale, key, block.first)
+    return stack

@@ -13,7 +13,7 @@ from pipeline.merge.draws import masked, uniform
 from pipeline.merge.methods.registry import Apply, method
 from pipeline.merge.methods.sums import weighted_sum
 from pipeline.merge.methods.task_arithmetic import sum_factors
-from pipeline.merge.methods.ties import agreeing_sum
+from pipeline.merge.methods.ties import agreeing_sum, weighted
 
 
 @method("della_linear")
@@ -31,7 +31,9 @@ def della_linear(
     """Task arithmetic of the deltas after `prune`; the arguments are those of `della`."""
     _check(density, epsilon)
     factors = sum_factors(weight, normalize, lambda_)
-    return lambda block: weighted_sum(_pruned(block, density, epsilon, rescale, keys), factors)
+    return lambda block: weighted_sum(
+        list(_pruned(block, density, epsilon, rescale, keys)), factors
+    )
 
 
 @method("della")
@@ -58,9 +60,7 @@ def della(
 
     def apply(block: Block) -> Tensor:
         pruned = _pruned(block, density, epsilon, rescale, keys)
-        for delta, factor in zip(pruned, weight, strict=True):
-            delta.mul_(factor)
-        return agreeing_sum(pruned, weight, normalize).mul_(lambda_)
+        return agreeing_sum(weighted(pruned, weight), weight, normalize).mul_(lambda_)
 
     return apply
 
@@ -102,8 +102,8 @@ def keep_chances(columns: int, density: float, epsilon: float) -> Tensor:
 def _by_magnitude(rows: Tensor) -> Tensor:
     """Per row the columns in order of magnitude, then of index: int64 [rows, columns], on the CPU.
 
-    Magnitude and index are packed into one whole number, as numpy sorts those several times as fast
-    as it sorts indices, and no two are equal.
+    Magnitude and index are packed into one whole number, as numpy sorts those about three times as fast
+    as it sorts indices stably, and no two are equal.
     """
     keys = rows.abs().cpu().view(torch.int32).numpy().astype(np.uint64)
     keys <<= np.uint64(32)
@@ -119,12 +119,12 @@ def _pruned(
     epsilon: Sequence[float],
     rescale: bool,
     keys: Sequence[int],
-) -> list[Tensor]:
-    arguments = zip(block.operands, density, epsilon, keys, strict=True)
-    return [
+) -> Tensor:
+    """The operands [count, rows, columns] after `prune`."""
+    stack = block.stack
+    for delta, share, width, key in zip(stack, density, epsilon, keys, strict=True):
         prune(delta, share, width, rescale, key, block.first)
-        for delta, share, width, key in arguments
-    ]
+    return stack
 
 
 def _check(density: Sequence[float], epsilon: Sequence[float]) -> None:

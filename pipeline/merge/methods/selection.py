@@ -29,7 +29,7 @@ _BINS = 1 << 16
 _SAMPLED = 1 << 16  # a tensor with fewer elements is kept as a whole
 _SAMPLE_SPANS = 16
 _SAMPLE_ELEMENTS = 1 << 16
-_SLACK = 0.01  # of the sample, on either side of the threshold's rank there
+_SLACK = 0.006  # of the sample, on either side of the threshold's rank there
 
 
 @dataclass(frozen=True)
@@ -123,15 +123,14 @@ class _Target:
         """One block."""
         if self.high < _END:
             self.above += int(np.count_nonzero(bits >= np.int32(self.high)))
+        self.spans.append(span)
+        if self.high - self.low == 1:  # one magnitude, as where stored weights are coarse
+            self._found(int(np.count_nonzero(bits == np.int32(self.low))))
+            return
         # As unsigned, what is below `low` wraps to the top: one comparison for both ends.
         offset = (bits - np.int32(self.low)).view(np.uint32)
-        places = np.flatnonzero(offset < np.uint32(self.high - self.low))
-        self.spans.append(span)
-        self.inside.append(places.size)
-        self.total += places.size
-        if self.high - self.low == 1:
-            return
-        between = offset[places].view(np.int32)
+        between = offset[np.flatnonzero(offset < np.uint32(self.high - self.low))].view(np.int32)
+        self._found(between.size)
         if self.bins is not None:
             self._count(between)
             return
@@ -141,6 +140,10 @@ class _Target:
             for earlier in self.kept:
                 self._count(earlier)
             self.kept = []
+
+    def _found(self, count: int) -> None:
+        self.inside.append(count)
+        self.total += count
 
     def _count(self, offsets: Bits) -> None:
         assert self.bins is not None

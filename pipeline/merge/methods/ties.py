@@ -43,17 +43,17 @@ def ties(
         factors = [factor * scale for factor, scale in zip(weight, scales, strict=True)]
 
     def apply(block: Block) -> Tensor:
-        trimmed = trim(block, cuts)
-        for delta, factor in zip(trimmed, factors, strict=True):
-            delta.mul_(factor)
-        return agreeing_sum(trimmed, weight, normalize).mul_(lambda_)
+        return agreeing_sum(weighted(trim(block, cuts), factors), weight, normalize).mul_(lambda_)
 
     return apply
 
 
-def trim(block: Block, cuts: Sequence[Cut]) -> list[Tensor]:
-    """The block's operands, changed: zero where the cut of each leaves nothing."""
-    return [cut.keep(delta, block.first) for delta, cut in zip(block.operands, cuts, strict=True)]
+def trim(block: Block, cuts: Sequence[Cut]) -> Tensor:
+    """The block's operands [count, rows, columns], changed: zero where the cut of each leaves nothing."""
+    stack = block.stack
+    for delta, cut in zip(stack, cuts, strict=True):
+        cut.keep(delta, block.first)
+    return stack
 
 
 def restored(deltas: Operands, cuts: Sequence[Cut]) -> list[float]:
@@ -69,33 +69,36 @@ def restored(deltas: Operands, cuts: Sequence[Cut]) -> list[float]:
     ]
 
 
-def agreeing_sum(deltas: Sequence[Tensor], weight: Sequence[float], normalize: bool) -> Tensor:
-    """Per entry, the sum of the weighted `deltas` that have the elected sign. They are changed.
+def weighted(deltas: Tensor, weight: Sequence[float]) -> Tensor:
+    """`deltas` [count, ...], changed: each times its weight."""
+    return deltas.mul_(_column(weight, deltas))
+
+
+def agreeing_sum(deltas: Tensor, weight: Sequence[float], normalize: bool) -> Tensor:
+    """Per entry, the sum of the weighted `deltas` [count, ...] that have the elected sign. They are changed.
 
     The elected sign is that of their sum; a sum of 0 elects plus. An entry of 0 agrees with nothing. With
     `normalize`, divided by the sum of the `weight` of those that agree, by 1 where that is 0.
     """
-    sign = deltas[0].clone()
-    for delta in deltas[1:]:
-        sign.add_(delta)
     # 1 where the sum is 0 or above, -1 below it; x + 0.0 makes zeros positive.
-    torch.copysign(_ONE, sign.add_(0.0), out=sign)
-    total, divisor = torch.zeros_like(sign), torch.zeros_like(sign) if normalize else None
-    for delta, factor in zip(deltas, weight, strict=True):
-        agreeing = delta.mul_(sign).clamp_min_(0.0)
-        total.add_(agreeing)
-        if divisor is not None:
-            divisor.add_(agreeing.sign_(), alpha=factor)
-    total.mul_(sign)
-    if divisor is None:
+    sign = torch.copysign(_ONE.to(deltas.device), deltas.sum(0).add_(0.0))
+    agreeing = deltas.mul_(sign).clamp_min_(0.0)
+    total = agreeing.sum(0).mul_(sign)
+    if not normalize:
         return total
+    divisor = weighted(agreeing.sign_(), weight).sum(0)
     # 1 instead of a sum that is 0 but for rounding
-    vanishing = VANISHING * sum(map(abs, weight))
     if min(weight) <= 0:
+        vanishing = VANISHING * sum(map(abs, weight))
         divisor.masked_fill_(divisor.abs() <= vanishing, 1.0)
     else:  # a sum of positive weights is 0 only where nothing agrees, and then so is the total
         divisor.clamp_min_(min(weight) / 2)
     return total.div_(divisor)
+
+
+def _column(values: Sequence[float], like: Tensor) -> Tensor:
+    """[count, 1, ...], for tensors [count, ...]."""
+    return torch.tensor(values, device=like.device).view(-1, *[1] * (like.dim() - 1))
 
 
 _ONE = torch.tensor(1.0)
