@@ -11,9 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import date
 from typing import Any, Literal
 
-import yaml
-
-from pipeline.errors import InputError
+from pipeline.plain_yaml import load_yaml as load_yaml
 
 _MISSING = object()
 
@@ -151,18 +149,6 @@ def filled(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return found
 
     return parse_filled
-
-
-def load_yaml(path: Any) -> Any:
-    """The content of a YAML file of plain values. Raises InputError; never builds objects."""
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file. Give the path of a YAML file.") from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: is a folder; a YAML file is needed.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def _kind(value: Any) -> str:

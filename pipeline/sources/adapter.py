@@ -142,8 +142,10 @@ def _sort(
             faults.append(f"tensor {name!r} does not begin with {_PREFIX!r}.")
         elif ending:
             kind, part = _PARTS[ending]
-            found = parts.setdefault(path.removesuffix(ending), {})
-            found.update({part: name, "kind": kind or found.get("kind", "")})
+            found = parts.setdefault(path.removesuffix(ending), {"kind": kind})
+            if part in found or kind not in ("", found["kind"] or kind):
+                faults.append(f"tensor {name!r} says again, or otherwise, what its module does.")
+            found |= {part: name, "kind": kind or found["kind"]}
         elif "lora_" in path or not path.endswith((".weight", ".bias")) or whole in kept:
             faults.append(f"tensor {name!r} is of a kind that is not supported.")
         else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.sources.folders import optional, read_object
+from pipeline.sources.patterns import MAX_LENGTH, matcher
 
 CONFIG = "adapter_config.json"
 # Each of these changes what the stored tensors mean, so it is refused where it is set to anything
@@ -31,7 +31,8 @@ _UNSUPPORTED = (
 )
 # These rewrite the base's weights when the adapter is attached, so B A alone is not the change.
 _REWRITING_INITS = ("pissa", "olora", "corda", "loftq", "lora_ga")
-_MAX_PATTERN = 200  # characters
+_MAX_PATTERNS = 10_000
+_MAX_PATH, _MAX_NAME = 4_000, 255  # bytes, of every common file system
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +57,11 @@ class AdapterConfig:
 
     def rank(self, path: str) -> int:
         """The rank of the module at `path`."""
-        return next((v for k, v in self.rank_pattern.items() if _ends(k, path)), self.r)
+        return next((v for k, v in self.rank_pattern.items() if matcher(k)(path)), self.r)
 
     def alpha(self, path: str) -> float:
         """The alpha of the module at `path`."""
-        return next((v for k, v in self.alpha_pattern.items() if _ends(k, path)), self.lora_alpha)
+        return next((v for k, v in self.alpha_pattern.items() if matcher(k)(path)), self.lora_alpha)
 
     def scaling(self, path: str) -> float:
         """alpha / rank; with rsLoRA alpha / sqrt(rank) (Kalajdzievski 2023, arXiv 2312.03732)."""
@@ -77,7 +78,7 @@ def read_adapter_config(folder: Path) -> tuple[AdapterConfig, dict[str, Any]]:
     path = optional(folder, CONFIG)
     if path is None:
         raise InputError(f"{folder}: has no {CONFIG}. Give the folder of a PEFT adapter.")
-    config = read_object(path)
+    config = read_object(path, finite=False)  # each number that matters is checked below
     faults = [*_variants(config)]
     parsed = _parse(config, faults)
     if faults:
@@ -120,7 +121,12 @@ def _parse(config: Mapping[str, Any], faults: list[str]) -> AdapterConfig:
     def flag(key: str) -> bool:
         return bool(read(key, False, lambda value: isinstance(value, bool), "true or false"))
 
-    ranks, alphas = "a whole number above 0", "a number above 0"
+    ranks, alphas, words = (
+        "a whole number above 0",
+        "a number above 0",
+        "text, as a path or hub id is",
+    )
+    patterns = f"regular expressions of up to {MAX_LENGTH} characters, without (?, each with"
     return AdapterConfig(
         r=read("r", 8, _rank, ranks),
         lora_alpha=read("lora_alpha", 8, _positive, alphas),
@@ -130,13 +136,11 @@ def _parse(config: Mapping[str, Any], faults: list[str]) -> AdapterConfig:
         bias=read(
             "bias", "none", ("none", "all", "lora_only").__contains__, "none, all or lora_only"
         ),
-        rank_pattern=read("rank_pattern", {}, _pattern(_rank), f"patterns, each with {ranks}"),
-        alpha_pattern=read(
-            "alpha_pattern", {}, _pattern(_positive), f"patterns, each with {alphas}"
-        ),
+        rank_pattern=read("rank_pattern", {}, _pattern(_rank), f"{patterns} {ranks}"),
+        alpha_pattern=read("alpha_pattern", {}, _pattern(_positive), f"{patterns} {alphas}"),
         modules_to_save=tuple(read("modules_to_save", [], _names, "a list of module names")),
-        base_model_name_or_path=read("base_model_name_or_path", None, _text, "text") or None,
-        revision=read("revision", None, _text, "text") or None,
+        base_model_name_or_path=read("base_model_name_or_path", None, _text, words) or None,
+        revision=read("revision", None, _text, words) or None,
     )
 
 
@@ -149,7 +153,11 @@ def _rank(value: Any) -> bool:
 
 
 def _text(value: Any) -> bool:
-    return value is None or isinstance(value, str)
+    """Whether it is none, or text of a length that the path of a file may have."""
+    if not isinstance(value, str):
+        return value is None
+    names = value.encode().split(b"/")
+    return sum(map(len, names)) <= _MAX_PATH and max(map(len, names)) <= _MAX_NAME
 
 
 def _names(value: Any) -> bool:
@@ -157,18 +165,14 @@ def _names(value: Any) -> bool:
 
 
 def _pattern(good: Any) -> Any:
-    """A test for a mapping of valid regular expressions to values that are `good`."""
+    """A test for a mapping of regular expressions that can be matched to values that are `good`."""
 
     def test(value: Any) -> bool:
-        if not isinstance(value, dict) or not all(map(good, value.values())):
+        if not isinstance(value, dict) or len(value) > _MAX_PATTERNS:
             return False
         try:
-            return all(len(key) <= _MAX_PATTERN and re.compile(key) for key in value)
-        except re.error:
+            return all(good(number) and matcher(key) for key, number in value.items())
+        except ValueError:
             return False
 
     return test
-
-
-def _ends(pattern: str, path: str) -> bool:
-    return re.fullmatch(rf"(.*\.)?({pattern})", path) is not None

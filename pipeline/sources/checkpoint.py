@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +33,9 @@ TOKENIZER_FILES = (
 )
 # Beside tokenizer and configuration, what a derived model must take along.
 SIDE_PATTERNS = ("generation_config.json", "LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*")
+# transformers makes a list with an entry for each layer, label or class that a configuration counts.
+_COUNTED = re.compile(r"num_(?!.*(token|param|sample))|layers?$")
+_MAX_COUNT = 1_000_000
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
 
@@ -54,6 +58,8 @@ class Checkpoint:
         config = read_config(folder)
         single = optional(folder, WEIGHTS)
         found = read_header(single) if single else _read_shards(folder)
+        if not found:
+            raise InputError(f"{folder}: its weights hold no tensor. Fetch or write them again.")
         tensors = {info.name: info for info in sorted(found, key=lambda info: info.name)}
         return cls(folder, config, tensors)
 
@@ -118,6 +124,8 @@ def read_config(folder: Path) -> dict[str, Any]:
                 "mergegate runs none. If transformers knows the architecture itself, "
                 "delete auto_map in a local copy of the folder and name that copy."
             )
+    if faults := [f"{path}: {fault}" for fault in _counts(config)]:
+        raise CorruptArtifactError("\n".join(faults[:8]))
     return config
 
 
@@ -134,8 +142,8 @@ def chat_template(folder: Path) -> str | None:
         path = optional(folder, name)
         stated = read_object(path).get("chat_template") if path else None
         if isinstance(stated, list):
-            named = {t.get("name"): t.get("template") for t in stated if isinstance(t, dict)}
-            stated = named.get("default")
+            named = [t for t in stated if isinstance(t, dict) and t.get("name") == "default"]
+            stated = named[-1].get("template") if named else None
         if isinstance(stated, str):
             return stated
     return None
@@ -149,8 +157,10 @@ def _read_shards(folder: Path) -> list[TensorInfo]:
     ]
     stored = {(info.name, info.file.name) for info in found}
     missing, extra = sorted(stated.items() - stored), sorted(stored - stated.items())
-    faults = [f"{name!r} is not in {shard}, where it should be." for name, shard in missing]
-    faults += [f"{name!r} in {shard} is not in the index." for name, shard in extra]
+    faults = [
+        f"{name!r:.200} is not in {shard}, where it should be." for name, shard in missing[:8]
+    ]
+    faults += [f"{name!r} in {shard} is not in the index." for name, shard in extra[:8]]
     if faults:
         raise CorruptArtifactError("\n".join(f"{folder / INDEX}: {fault}" for fault in faults[:8]))
     return found
@@ -167,10 +177,19 @@ def _weight_map(folder: Path) -> dict[str, str]:
     for tensor, shard in weight_map.items():
         if not isinstance(shard, str) or not shard.endswith(".safetensors"):
             raise CorruptArtifactError(
-                f"{path}: {tensor!r} lies in {shard!r:.80}; "
+                f"{path}: {tensor!r:.200} lies in {shard!r:.80}; "
                 "shards are *.safetensors files of the folder."
             )
     return weight_map
+
+
+def _counts(config: Mapping[str, Any]) -> Iterator[str]:
+    """A fault for each count in the configuration, or in one within it, that no model has."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _counts(value)
+        elif isinstance(value, int) and abs(value) > _MAX_COUNT and _COUNTED.search(key):
+            yield f"{key!r:.80} is {value:,}; it may be {_MAX_COUNT:,} at most. Correct it, or leave it out."
 
 
 def _no_weights(folder: Path) -> InputError:

@@ -9,17 +9,27 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BufferedReader
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import CorruptArtifactError
+from pipeline.files import open_file, size_of
+from pipeline.sources.folders import check_depth, check_extent
 
 if TYPE_CHECKING:
     import torch
 
 MAX_HEADER_BYTES = 100_000_000  # the limit of the format's own library
+MAX_HEADER_VALUES = 2_000_000  # 250,000 matrices, each an object, two lists and five commas
 MAX_DIMENSIONS = 32
+MAX_NAME = 500  # characters; the longest in use have about 100
+_MAX_ELEMENTS = 2**63
+_DEPTH = 3  # header, tensor, shape
+_SHOWN = 8  # faults that a person can take in at once
 _REMEDY = "The file was truncated or changed: fetch or write it again."
 
 # The format's dtypes: bytes per element, and torch's name for it. All are stored little-endian,
@@ -66,24 +76,23 @@ def read_header(file: Path) -> tuple[TensorInfo, ...]:
 
     Raises CorruptArtifactError that names the file and each faulty tensor: an absurd length, bad
     JSON, an unknown dtype, offsets that leave the file, overlap, leave gaps, or do not match the
-    shape.
+    shape. Raises InputError where it is no file, or may not be read.
     """
-    size = file.stat().st_size
-    header, begin = _header(file, size)
+    with open_file(file) as stream:
+        size = size_of(stream)
+        header, begin = _header(file, stream, size)
     header.pop("__metadata__", None)
     faults: list[str] = []
-    infos = [
-        info
-        for name, entry in header.items()
-        if (info := _info(file, name, entry, begin, size, faults))
-    ]
+    infos: list[TensorInfo] = []
+    for name, entry in header.items():
+        if info := _info(file, name, entry, begin, size, faults):
+            infos.append(info)
+        elif len(faults) == _SHOWN:
+            break
     infos.sort(key=lambda info: (info.start, info.end, info.name))
-    if not faults:
-        faults = _gaps(infos, begin, size)
+    faults = faults or list(islice(_gaps(infos, begin, size), _SHOWN))
     if faults:
-        raise CorruptArtifactError(
-            "\n".join([f"{file}: {fault}" for fault in faults[:8]] + [_REMEDY])
-        )
+        raise CorruptArtifactError("\n".join([f"{file}: {fault}" for fault in faults] + [_REMEDY]))
     return tuple(infos)
 
 
@@ -102,7 +111,7 @@ def read_elements(info: TensorInfo, first: int, count: int) -> torch.Tensor:
 
     size, name = DTYPES[info.dtype]
     data = bytearray(count * size)
-    with info.file.open("rb") as stream:
+    with open_file(info.file) as stream:
         stream.seek(info.start + first * size)
         done = stream.readinto(data)
     if done < len(data):
@@ -113,24 +122,25 @@ def read_elements(info: TensorInfo, first: int, count: int) -> torch.Tensor:
     return torch.frombuffer(data, dtype=dtype) if count else torch.empty(0, dtype=dtype)
 
 
-def _header(file: Path, size: int) -> tuple[dict[str, Any], int]:
+def _header(file: Path, stream: BufferedReader, size: int) -> tuple[dict[str, Any], int]:
     """The header as a mapping, and where the data begins."""
-    with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little") if size >= 8 else 0
-        limit = min(MAX_HEADER_BYTES, size - 8)
-        if not 2 <= length <= limit:
-            raise CorruptArtifactError(
-                f"{file}: its header claims {length:,} bytes; "
-                f"it must have 2 to {max(limit, 0):,}, for a file of {size:,}. {_REMEDY}"
-            )
-        raw = stream.read(length)
+    length = int.from_bytes(stream.read(8), "little") if size >= 8 else 0
+    limit = min(MAX_HEADER_BYTES, size - 8)
+    if not 2 <= length <= limit:
+        raise CorruptArtifactError(
+            f"{file}: its header claims {length:,} bytes; "
+            f"it must have 2 to {max(limit, 0):,}, for a file of {size:,}. {_REMEDY}"
+        )
+    raw = stream.read(length)
     try:
+        check_extent(raw, MAX_HEADER_VALUES)
         header = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique)
+        check_depth(header, _DEPTH)
     except (ValueError, RecursionError) as error:
         raise CorruptArtifactError(
             f"{file}: its header is not valid JSON ({error}). {_REMEDY}"
         ) from None
-    if not isinstance(header, dict):
+    if not isinstance(header, dict) or not raw.startswith(b"{"):  # no space before it
         raise CorruptArtifactError(f"{file}: its header is not a JSON object. {_REMEDY}")
     return header, 8 + length
 
@@ -146,13 +156,16 @@ def _info(
     file: Path, name: str, entry: Any, begin: int, size: int, faults: list[str]
 ) -> TensorInfo | None:
     """The tensor of one header entry, or None and a fault."""
+    if len(name) > MAX_NAME or not name.isprintable():
+        faults.append(
+            f"tensor {name[:80]!r} has a name that cannot be printed, or of over {MAX_NAME} characters."
+        )
+        return None
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         faults.append(f"tensor {name!r} must have dtype, shape and data_offsets, and nothing else.")
         return None
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if not name.isprintable():
-        faults.append(f"tensor {name[:80]!r} has a name that cannot be printed.")
-    elif not isinstance(dtype, str) or dtype not in DTYPES:
+    if not isinstance(dtype, str) or dtype not in DTYPES:
         faults.append(f"tensor {name!r} has dtype {dtype!r:.40}; known are {', '.join(DTYPES)}.")
     elif not _naturals(shape) or len(shape) > MAX_DIMENSIONS:
         faults.append(
@@ -170,6 +183,8 @@ def _info(
             f"tensor {name!r} of {dtype} {shape} needs {needed:,} bytes; "
             f"its data_offsets span {offsets[1] - offsets[0]:,}."
         )
+    elif math.prod(side or 1 for side in shape) >= _MAX_ELEMENTS:  # a 0 among them hides the rest
+        faults.append(f"tensor {name!r} has the shape {shape}, whose sides are beyond all memory.")
     else:
         return TensorInfo(name, dtype, tuple(shape), file, begin + offsets[0], begin + offsets[1])
     return None
@@ -179,19 +194,14 @@ def _naturals(value: Any) -> bool:
     return isinstance(value, list) and all(type(n) is int and 0 <= n < 2**63 for n in value)
 
 
-def _gaps(infos: list[TensorInfo], begin: int, size: int) -> list[str]:
+def _gaps(infos: list[TensorInfo], begin: int, size: int) -> Iterator[str]:
     """Overlaps and holes: bytes that two tensors or none account for."""
-    faults, at = [], begin
+    at = begin
     for info in infos:
         if info.start < at:
-            faults.append(
-                f"tensor {info.name!r} overlaps the one before it by {at - info.start:,} bytes."
-            )
+            yield f"tensor {info.name!r} overlaps the one before it by {at - info.start:,} bytes."
         elif info.start > at:
-            faults.append(
-                f"{info.start - at:,} bytes before tensor {info.name!r} belong to no tensor."
-            )
+            yield f"{info.start - at:,} bytes before tensor {info.name!r} belong to no tensor."
         at = max(at, info.end)
     if at < size:
-        faults.append(f"the last {size - at:,} bytes belong to no tensor.")
-    return faults
+        yield f"the last {size - at:,} bytes belong to no tensor."
