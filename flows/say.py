@@ -9,8 +9,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from rich import markup
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from flows.record import Outcome
@@ -25,6 +25,12 @@ _PIPED = 240  # columns of a table that nobody's terminal bounds
 _STATUS = {"pass": "green", "fail": "red", "cannot_judge": "yellow", "waived": "yellow"}
 _MARKS = {"promote": "✓", "reject": "✗", "inconclusive": "?", "cannot judge": "!"}
 _OUTCOME = {"promote": "green", "reject": "red", "inconclusive": "yellow", "cannot judge": "yellow"}
+
+
+def escape(text: str) -> str:
+    """`text` as it is printed: without markup, or control characters by which a file could rewrite the screen."""
+    shown = (c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+    return markup.escape("".join(shown))
 
 
 def line(text: str) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +46,7 @@ def whole_folder(
     """
     out = out.absolute()
     old, part = out.with_name(f".{out.name}.old"), out.with_name(f".{out.name}.part")
+    above = [parent for parent in out.parents if not parent.exists()]
     out.parent.mkdir(parents=True, exist_ok=True)
     with _locked(part, clear=not resume):
         try:
@@ -60,6 +61,7 @@ def whole_folder(
             lasting = isinstance(error, EnvironmentFault | KeyboardInterrupt | OSError)
             if not (resume and lasting):
                 shutil.rmtree(part, ignore_errors=True)
+                _remove_empty(above)
             raise
 
 
@@ -112,6 +114,13 @@ def _lock(part: Path) -> int:
     raise EnvironmentFault(
         f"{part}: another process is writing there. Wait for it to end, or name another folder."
     )
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    """Remove what was made on the way to the folder, from the innermost on, as far as it is empty."""
+    with suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def _clear(folder: Path) -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
+from pipeline.plain_yaml import load_yaml
 from pipeline.strict import (
     Fields,
     filled,
-    load_yaml,
     mapping,
     nearest,
     one_of,

@@ -11,8 +11,6 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import date
 from typing import Any, Literal
 
-from pipeline.plain_yaml import load_yaml as load_yaml
-
 _MISSING = object()
 
 

@@ -64,8 +64,16 @@ def _with_defaults(config: Mapping[str, Any]) -> Mapping[str, Any]:
     Where transformers does not know the type, or refuses the content, as it is written.
     """
     from transformers import CONFIG_MAPPING
+    from transformers.models.auto import modeling_auto as known
 
+    # Configurations of other kinds may look for parts of theirs on the hub.
+    texts = (
+        known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        known.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+    )
     try:
+        if not any(config["model_type"] in names for names in texts):
+            return config
         return CONFIG_MAPPING[config["model_type"]].from_dict(dict(config)).to_dict()
     except Exception:  # any: the content is untrusted, and each class checks it in its own way
         return config

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.compat.bounded import bounded
 from pipeline.compat.registry import CompatFacts, Topic, check
 from pipeline.compat.tokenizer import folders
 from pipeline.facts import Finding
@@ -18,6 +19,8 @@ from pipeline.sources.checkpoint import chat_template as template_of
 from pipeline.sources.checkpoint import tokenizer_files
 from pipeline.sources.hashes import file_digest
 
+# No honest template comes near any of them.
+PROBE_SECONDS, PROBE_BYTES, PROBE_CHARACTERS = 2.0, 1 << 30, 100_000
 TOPIC = Topic("chat-template", "Sources render conversations alike")
 _REMEDY = (
     "Say in the recipe which template the merge has (chat_template: a name or a Jinja text), "
@@ -135,9 +138,14 @@ def _render(folder: Path) -> list[Rendering]:
 def _one(tokenizer: Any, turns: list[dict[str, str]], opening: bool) -> Rendering:
     """One probe; what the template raises counts as its rendering (many refuse a system message)."""
     try:
-        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=opening)
+        with bounded(PROBE_SECONDS, PROBE_BYTES):
+            text = tokenizer.apply_chat_template(
+                turns, tokenize=False, add_generation_prompt=opening
+            )
+        if len(text) > PROBE_CHARACTERS:
+            raise ValueError(f"it makes {len(text):,} characters of a short conversation")
     except Exception as error:  # any: a template can run into every error that Python has
-        return Rendering(f"error: {error}", ())
+        return Rendering(f"error: {str(error) or type(error).__name__}", ())
     return Rendering(text, tuple(tokenizer(text, add_special_tokens=False)["input_ids"]))
 
 

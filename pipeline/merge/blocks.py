@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 # float32 elements of one block: 1 MB, a few of which fit into a core's share of the cache.
-BLOCK_ELEMENTS = 1 << 17
+BLOCK_ELEMENTS = 1 << 18
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-_NUMBERED = re.compile(r"(?P<prefix>(?:[^.]*[^.\d][^.]*\.)*)(?P<layer>\d+)\.(?P<rest>.+)")
+# Written so that each part can match in one way only: names are as untrusted as the files that hold them.
+_NUMBERED = re.compile(r"(?P<prefix>(?:(?!\d+\.)[^.]+\.)*)(?P<layer>\d+)\.(?P<rest>.+)")
 _LAYER_COUNTS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 _INPUT_EMBEDDINGS = ("embed_tokens", "wte", "word_embeddings", "embed_in", "tok_embeddings")
 _OUTPUT_HEADS = ("lm_head", "embed_out")

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+# Within the range of float32, in which merges are computed; beyond it an infinity would be the result.
+GREATEST = 1e30
+
 
 @dataclass(frozen=True)
 class ParameterSpec:
@@ -26,8 +29,8 @@ class ParameterSpec:
     meaning: str
     example: str
     default: float | bool | None = None
-    low: float = -math.inf
-    high: float = math.inf
+    low: float = -GREATEST
+    high: float = GREATEST
     above: bool = False
     per_model: bool = False
 
@@ -46,8 +49,8 @@ class ParameterSpec:
         """The accepted values, in words: «in (0, 1]»."""
         if self.flag:
             return "true or false"
-        if math.isinf(self.low):
-            return "a finite number"
+        if self.low == -GREATEST:
+            return f"a finite number of at most {GREATEST:g} either way"
         return f"in {'(' if self.above else '['}{self.low:g}, {self.high:g}]"
 
     def accepts(self, value: float) -> bool:

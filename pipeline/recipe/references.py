@@ -13,5 +13,5 @@ def parse_reference(value: Any, where: str, faults: list[str]) -> Reference | No
     try:
         return Reference.parse(value)
     except InputError as error:
-        faults.append(f"{where}: {error}")
+        faults.extend(f"{where}: {line}" for line in str(error).splitlines())
         return None

@@ -10,6 +10,7 @@ from pipeline.recipe.types import Tokenizer, TokenRow, TokenRule
 from pipeline.sources.reference import Reference
 from pipeline.strict import Fields, flag, mapping, one_of, whole
 
+MAX_MULTIPLE = 65_536  # rows of padding, which a table must have room for
 Origin = Literal["union", "base"] | Reference
 
 
@@ -38,7 +39,12 @@ def parse_tokenizer(
     fields.seen.add("source")
     origin = _origin(given.get("source", "union"), f"{fields.where}.source", base, faults)
     tokens = fields.get("tokens", mapping, "a mapping of tokens to their source", {}) or {}
-    pad = fields.get("pad_to_multiple_of", whole(1), "a whole number, 1 or more", None)
+    pad = fields.get(
+        "pad_to_multiple_of",
+        whole(1, MAX_MULTIPLE),
+        f"a whole number from 1 to {MAX_MULTIPLE}",
+        None,
+    )
     fields.done()
     rules = {
         token: _rule(rule, f"{fields.where}.tokens[{token!r}]", faults)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.errors import EnvironmentFault, InputError
 
-ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+ID = re.compile(r"[\w-][\w.-]{0,95}(/[\w-][\w.-]{0,95})?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 # Weights, configuration, tokenizer, licence. No pickles, no Python, no subfolders (they repeat
 # weights in other formats).

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import InputError
 from pipeline.facts import digest_of
+from pipeline.plain_yaml import load_document
 from pipeline.sources.checkpoint import Checkpoint, chat_template
 from pipeline.sources.folders import optional, read_object
 from pipeline.sources.tokenizer import tokenizer_facts
@@ -75,12 +76,13 @@ def licence(folder: Path) -> str | None:
 
 def card_metadata(folder: Path) -> dict[str, Any]:
     """The YAML front matter of README.md; empty where there is none or it is not a mapping."""
-    import yaml
-
-    block = re.match(r"---\s*\n(.*?)\n---\s*(\n|$)", _head(folder, "README.md"), re.DOTALL)
+    lines = _head(folder, "README.md").split("\n")
+    fences = [i for i, line in enumerate(lines) if line.rstrip() == "---"]
+    if len(fences) < 2 or fences[0] != 0:
+        return {}
     try:
-        found = yaml.safe_load(block[1]) if block else {}
-    except (yaml.YAMLError, ValueError, RecursionError):
+        found = load_document("\n".join(lines[1 : fences[1]]), "README.md")
+    except InputError:
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -98,7 +100,7 @@ def _from_card(folder: Path) -> str | None:
     card = card_metadata(folder)
     stated = card.get("license")
     if isinstance(stated, list):
-        stated = " and ".join(text for text in stated if isinstance(text, str))
+        stated = " and ".join(text[:80] for text in stated[:8] if isinstance(text, str))
     if stated == "other":
         stated = card.get("license_name") or stated
     return _identifier(stated)
@@ -110,7 +112,10 @@ def _from_config(folder: Path) -> str | None:
 
 
 def _identifier(stated: Any) -> str | None:
-    return stated.strip().lower()[:80] or None if isinstance(stated, str) else None
+    if not isinstance(stated, str):
+        return None
+    plain = "".join(c for c in stated[:200] if c.isprintable())  # it is shown on a terminal
+    return plain.strip().lower()[:80] or None
 
 
 # Words near the head of a licence's text, and the hub's identifier for it.

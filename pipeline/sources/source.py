@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -87,7 +88,7 @@ def _locate(
     """The folder of one side of a reference, fetched where needed, and its pinned revision."""
     if is_registry_uri(text):
         return registry.fetch(text, cache, tracking_uri)
-    if Path(text).exists():
+    if _exists(text):
         if revision:
             raise InputError(
                 f"{text}@{revision}: is a local folder, which has no revisions. "
@@ -95,5 +96,16 @@ def _locate(
             )
         return Path(text), None
     if not hub.ID.fullmatch(text):
-        raise InputError(f"{text}: no such folder, and not a hub id (owner/name). Check the path.")
+        raise InputError(
+            f"{text:.200}: no such folder, and not a hub id (owner/name). Check the path."
+        )
     return hub.fetch(text, revision)
+
+
+def _exists(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return False
+        raise InputError(f"{text}: cannot be opened: {error.strerror}. Check its rights.") from None

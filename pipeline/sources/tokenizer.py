@@ -70,7 +70,7 @@ def _from_json(content: Mapping[str, Any], special: Mapping[str, str]) -> Tokeni
         vocabulary=_vocabulary(model["vocab"]),
         merges=tuple(m if isinstance(m, str) else " ".join(m) for m in model.get("merges") or ()),
         special=special,
-        added={t["content"]: t["id"] for t in content.get("added_tokens") or ()},
+        added={str(t["content"]): int(t["id"]) for t in content.get("added_tokens") or ()},
         steps={"type": model.get("type"), **{step: content.get(step) for step in _STEPS}},
         files={},
     )

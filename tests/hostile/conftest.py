@@ -37,7 +37,7 @@ def refusal(here: Path, capsys: pytest.CaptureFixture[str]) -> Refusal:
         recipe = {**RECIPE, "parameters": {"weight": 1}, **keys}
         (here / "recipe.yaml").write_text(json.dumps(recipe) if text is None else text)
         before = set(here.rglob("*"))
-        ended = guarded(lambda: app(["--quiet", "merge", "recipe.yaml", "out"]))
+        ended = guarded(lambda: app(["--quiet", "merge", "recipe.yaml", "new/out"]))
         printed = capsys.readouterr()
         assert ended == code, printed.err
         assert printed.out == ""

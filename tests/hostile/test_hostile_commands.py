@@ -116,6 +116,10 @@ BROKEN_MODELS: dict[str, tuple[Break, str]] = {
         header(("a", entry([2**62, 2**62, 0], 0, 0)), data=0),
         "'a' has the shape [4611686018427387904, 4611686018427387904, 0], whose sides",
     ),
+    "a name of many parts": (
+        weights(lambda t: t.update({"a" * 15 + ".aaaaaaaaaaaaaaa" * 30: ([1], [0.0])})),
+        "is not in the base",
+    ),
     "overflow to its size": (header(("a", entry([2**63 + 1], 0, 8))), "'a' has a shape that"),
     "endless name": (header(("x" * 10**6, entry([2], 0, 8))), "of over 500 characters"),
     "endless layer": (
@@ -207,6 +211,10 @@ BROKEN_MODELS: dict[str, tuple[Break, str]] = {
         lambda o: edit(o / "tokenizer.json", model={"type": "WordLevel", "vocab": {"a": "b"}}),
         "tokenizer.json: is not a tokenizer",
     ),
+    "tokenizer with words for added ids": (
+        lambda o: edit(o / "tokenizer.json", added_tokens=[{"content": "<x>", "id": "q"}]),
+        "tokenizer.json: is not a tokenizer",
+    ),
     "tokenizer with another vocabulary": (
         lambda o: edit(o / "tokenizer.json", model={**tokenizer()["model"], "vocab": {"w0": 0}}),
         "vocabulary: lacks 'w1'",
@@ -214,6 +222,14 @@ BROKEN_MODELS: dict[str, tuple[Break, str]] = {
     "template that is no text": (
         lambda o: (o / "chat_template.jinja").write_bytes(b"\xff\xfe"),
         "chat_template.jinja: not UTF-8",
+    ),
+    "template of 10 GB": (
+        text("chat_template.jinja", "{{ 'a' * (10**10) }}"),
+        "renders no probe (error: MemoryError)",
+    ),
+    "template of many words": (
+        text("chat_template.jinja", "{% for i in range(99999) %}{{ messages }}{% endfor %}"),
+        "characters of a short conversation",
     ),
     "templates with lists for names": (
         lambda o: (
@@ -358,6 +374,20 @@ KEYS: dict[str, tuple[dict[str, Any], str]] = {
     "no base": ({"merge_method": "ties"}, "base_model is missing"),
     "a model that is not there": ({"models": [{"model": "./nowhere"}]}, "./nowhere: no such"),
     "a model that is a device": ({"models": [{"model": "/dev/zero"}]}, "/dev/zero: is a file"),
+    "an endless model": ({"models": [{"model": "a" * 5000}]}, "aaaa: no such folder"),
+    "a path without end": ({"models": [{"model": "a/" * 3000}]}, "a/a/: no such folder"),
+    "padding without end": (
+        {"tokenizer": {"source": "union", "pad_to_multiple_of": 10**15}},
+        "pad_to_multiple_of is 1000000000000000; it must be a whole number from 1 to 65536",
+    ),
+    "a weight beyond float32": (
+        {"models": one(weight=1e39)},
+        "models[1].parameters.weight is '1e+39'; it must be a finite number of at most 1e+30",
+    ),
+    "a mistyped reference": (
+        {"base_model": {"modle": "x", "adapter": "y"}},
+        "recipe.base_model: 'adapter' is not a key of a reference",
+    ),
     "layers that do not exist": (
         {
             "models": None,
@@ -387,6 +417,35 @@ def test_a_wrong_recipe_is_refused_by_key(refusal: Refusal, case: str) -> None:
         recipe["models"][0]["parameters"] = {"weight": 1}
     said = refusal(json.dumps({key: value for key, value in recipe.items() if value is not None}))
     assert words in said
+
+
+README = {
+    "newlines": "---" + "\n" * 100_000,
+    "aliases": f"---\n{BOMB}\nlicense: mit\n---\n",
+    "a licence for the terminal": '---\nlicense: "\\e[2J\\e[31mcc-by-nd-4.0"\n---\n',
+}
+
+
+@pytest.mark.parametrize("case", README)
+def test_a_hostile_model_card_holds_nothing_up(
+    here: Path, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
+    from flows.cli import app, guarded
+
+    (here / "other" / "README.md").write_text(README[case])
+    (here / "recipe.yaml").write_text(RECIPE)
+    assert guarded(lambda: app(["check", "recipe.yaml", "--all"])) == 0
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_a_chat_template_without_end_is_ended(
+    here: Path, refusal: Refusal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = importlib.import_module("pipeline.compat.chat_template")
+    monkeypatch.setattr(module, "PROBE_SECONDS", 0.2)
+    loop = "{% for i in range(99999) %}" * 3 + "{% endfor %}" * 3
+    (here / "other" / "chat_template.jinja").write_text(loop)
+    assert "the template of other renders no probe (error: it takes too long)" in refusal()
 
 
 def test_a_recipe_that_is_a_pipe_or_a_device_is_refused_without_waiting(here: Path) -> None:

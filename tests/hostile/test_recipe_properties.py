@@ -163,7 +163,7 @@ def test_a_recipe_with_any_value_in_any_place_is_read_or_refused_in_words(
     _at(recipe, path)[last] = value
     said = read(recipe)
     if isinstance(said, str):
-        assert said.startswith("recipe.yaml: recipe")
+        assert all(line.startswith("recipe.yaml: recipe") for line in said.splitlines())
 
 
 @deterministic
