@@ -70,6 +70,7 @@ class Size:
 # 1.1b has the shapes of TinyLlama; the others double the layers or halve the width.
 SIZES = {
     "tiny": Size(64, 128, 2, 4, 4, 256),
+    "0.1b": Size(1024, 2816, 6, 16, 2, 32000),
     "0.3b": Size(1024, 2816, 22, 16, 2, 32000),
     "0.6b": Size(2048, 5632, 11, 32, 4, 32000),
     "1.1b": Size(2048, 5632, 22, 32, 4, 32000),

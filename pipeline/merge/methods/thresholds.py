@@ -1,0 +1,145 @@
+"""One threshold of a tensor that is read in blocks: the magnitude of a given rank, found between two bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+Bits = npt.NDArray[
+    np.int32
+]  # magnitudes of float32 numbers, read as whole numbers in the same order
+
+END = 2**31  # above the bits of every magnitude, NaN included
+_KEPT = 1 << 22  # magnitudes of one stream that are kept between two bits
+_BINS = 1 << 16
+_SLACK = 0.006  # of the sample, on either side of the threshold's rank there
+
+
+@dataclass
+class Threshold:
+    """One threshold being looked for: it lies between the bits `low` (included) and `high` (not included)."""
+
+    count: int
+    elements: int
+    low: int = 0
+    high: int = END
+    wider: tuple[int, int] | None = None  # a bracket to try where this one misses
+    above: int = 0  # entries at or above `high`
+    spans: list[range] = field(default_factory=list)
+    inside: list[int] = field(default_factory=list)  # entries between, for each block
+    total: int = 0  # the sum of `inside`
+    kept: list[Bits] = field(default_factory=list)  # those entries above `low`, while they are few
+    bins: npt.NDArray[np.int64] | None = None  # else how many there are of each
+    found: tuple[float, int] | None = None  # limit and last index of the cut
+
+    def __post_init__(self) -> None:
+        if self.count == 0:
+            self.found = (np.inf, -1)
+        elif self.count == self.elements:
+            self.found = (-1.0, self.elements - 1)
+
+    @property
+    def shift(self) -> int:
+        """Bits below the resolution of the bins."""
+        return max(0, (self.high - self.low - 1).bit_length() - _BINS.bit_length() + 1)
+
+    def guess(self, sample: Bits) -> None:
+        """Choose the first bracket: around the place in a sample of the entries that the threshold has among all."""
+        place = sample.size * (1 - self.count / self.elements)
+        slack = _SLACK * sample.size + 8
+        ranks = [int(place - slack), min(int(place), sample.size - 1), int(place + slack)]
+        sample.partition([rank for rank in ranks if 0 <= rank < sample.size])
+        self.low = int(sample[ranks[0]]) if ranks[0] > 0 else 0
+        self.high = int(sample[ranks[2]]) + 1 if ranks[2] < sample.size else END
+        middle = int(sample[ranks[1]])
+        # Where stored weights are coarse, many entries have the same magnitude, and it is probably the one.
+        if np.count_nonzero(sample == middle) > 2 * slack:
+            self.wider, (self.low, self.high) = (self.low, self.high), (middle, middle + 1)
+
+    def begin(self) -> None:
+        """Before a pass."""
+        self.above, self.total, self.spans, self.inside = 0, 0, [], []
+        self.kept, self.bins = [], None
+
+    def see(self, span: range, bits: Bits) -> None:
+        """One block."""
+        if self.high < END:
+            self.above += int(np.count_nonzero(bits >= np.int32(self.high)))
+        self.spans.append(span)
+        if self.high - self.low == 1:  # one magnitude, as where stored weights are coarse
+            self._add(int(np.count_nonzero(bits == np.int32(self.low))))
+            return
+        # As unsigned, what is below `low` wraps to the top: one comparison for both ends.
+        offset = (bits - np.int32(self.low)).view(np.uint32)
+        between = offset[np.flatnonzero(offset < np.uint32(self.high - self.low))].view(np.int32)
+        self._add(between.size)
+        if self.bins is not None:
+            self._count(between)
+            return
+        self.kept.append(between)
+        if self.total > _KEPT:
+            self.bins = np.zeros(_BINS, dtype=np.int64)
+            for earlier in self.kept:
+                self._count(earlier)
+            self.kept = []
+
+    def _add(self, count: int) -> None:
+        self.inside.append(count)
+        self.total += count
+
+    def _count(self, offsets: Bits) -> None:
+        assert self.bins is not None
+        self.bins += np.bincount(offsets >> self.shift, minlength=_BINS)
+
+    def narrow(self, tie: Callable[[range, float, int], int]) -> None:
+        """After a pass: the cut, or a bracket for the next one. `tie` finds the n-th entry equal to a limit."""
+        rank = self.count - self.above  # of the threshold, among those inside, from the largest
+        if rank <= 0:
+            self.low, self.high = self.high, self.wider[1] if self.wider else END
+            self.wider = None
+        elif rank > self.total:
+            self.low, self.high = self.wider[0] if self.wider else 0, self.low
+            self.wider = None
+        elif self.bins is not None:
+            reached = np.cumsum(self.bins[::-1])
+            place = _BINS - 1 - int(np.searchsorted(reached, rank))
+            self.low, self.high = (
+                self.low + (place << self.shift),
+                min(self.high, self.low + ((place + 1) << self.shift)),
+            )
+        else:
+            self._resolve(rank, tie)
+
+    def _resolve(self, rank: int, tie: Callable[[range, float, int], int]) -> None:
+        """The threshold is the `rank`-th largest of what lies inside."""
+        offset, wanted, each = 0, rank, self.inside
+        if self.high - self.low > 1:
+            together = np.concatenate(self.kept)
+            offset = _ranked(together, rank, self.high - self.low)
+            wanted -= int(np.count_nonzero(together > offset))
+            each = [int(np.count_nonzero(kept == offset)) for kept in self.kept]
+        limit = float(np.int32(self.low + offset).view(np.float32))
+        equal = np.cumsum(each)
+        at = int(np.searchsorted(equal, wanted))
+        before = int(equal[at - 1]) if at else 0
+        last = self.elements - 1
+        if wanted < equal[-1]:
+            last = tie(self.spans[at], limit, wanted - before)
+        self.found = (limit, last)
+
+
+def _ranked(values: Bits, rank: int, limit: int) -> int:
+    """The `rank`-th largest of whole numbers in [0, limit): by counting, twice where they are wide."""
+    shift = max(0, (limit - 1).bit_length() - _BINS.bit_length() + 1)
+    places = values >> shift
+    reached = np.cumsum(np.bincount(places)[::-1])
+    at = int(np.searchsorted(reached, rank))
+    place = reached.size - 1 - at
+    if not shift:
+        return place
+    rank -= int(reached[at - 1]) if at else 0
+    inside = values[np.flatnonzero(places == place)] - np.int32(place << shift)
+    return (place << shift) + _ranked(inside, rank, 1 << shift)
