@@ -22,7 +22,7 @@ demo: install ## build the Harbor family, refuse one merge, release another, reh
 	@$(BIN)/python -m examples.harbor.demo
 
 test: install ## every test, end-to-end ones included
-	@$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder  # end-to-end modules first
+	@$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder  # the end-to-end module first
 
 check: install ## format, lint, types
 	@$(BIN)/ruff format --check .

@@ -1,51 +1,32 @@
-"""One Harbor family and its two releases for all end-to-end tests, in whichever process they run."""
+"""One Harbor family and one Prefect server for all end-to-end tests."""
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from filelock import FileLock
-from harness import Report, clone, command, dvc, ended, new_workspace
+from harness import clone, command, dvc, new_workspace
 
 
 @pytest.fixture(scope="session")
 def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the workspaces that tests share, those in other processes included."""
-    base = tmp_path_factory.getbasetemp()
-    return base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
-
-
-def once(folder: Path, make: Callable[[], Report]) -> Report:
-    """What `make` gives, made by the first process that asks; others wait for it."""
-    made = folder.with_name(f"{folder.name}.made.json")
-    with FileLock(folder.with_name(f"{folder.name}.lock")):
-        if not made.exists():
-            made.write_text(json.dumps(make()))
-        report: Report = json.loads(made.read_text())
-        return report
+    """The folder of the workspaces that tests share."""
+    return tmp_path_factory.mktemp("workspaces")
 
 
 @pytest.fixture(scope="session")
 def harbor(scratch: Path) -> Path:
     """A workspace with the Harbor family built in it. Treat as read-only."""
-    folder = scratch / "harbor"
-
-    def make() -> Report:
-        new_workspace(folder)
-        dvc("repro", "examples/harbor/dvc.yaml", cwd=folder)
-        return {}
-
-    once(folder, make)
+    folder = new_workspace(scratch / "harbor")
+    dvc("repro", "examples/harbor/dvc.yaml", cwd=folder)
     return folder
 
 
@@ -74,25 +55,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
 @pytest.fixture(scope="session")
 def refused(harbor: Path, scratch: Path, server: dict[str, str]) -> dict[str, Any]:
     """A workspace in which plain task arithmetic was released and refused. Treat as read-only."""
-    folder = scratch / "refused"
-
-    def make() -> Report:
-        clone(harbor, folder)
-        return ended(command("--quiet", "release", "naive", "--json", cwd=folder, env=server))
-
-    return {"folder": folder, "naive": once(folder, make)}
+    folder = clone(harbor, scratch / "refused")
+    done = command("--quiet", "release", "naive", "--json", cwd=folder, env=server)
+    return {"folder": folder, "naive": done}
 
 
 @pytest.fixture(scope="session")
 def released(refused: dict[str, Any], scratch: Path, server: dict[str, str]) -> dict[str, Any]:
-    """A workspace in which the tuned recipe was released after that. Treat as read-only."""
-    folder = scratch / "released"
-
-    def make() -> Report:
-        clone(refused["folder"], folder)
-        return ended(command("--quiet", "release", "tuned", "--json", cwd=folder, env=server))
-
-    return {"folder": folder, "naive": refused["naive"], "tuned": once(folder, make)}
+    """A workspace in which the tuned recipe was released after that."""
+    folder = clone(refused["folder"], scratch / "released")
+    done = command("--quiet", "release", "tuned", "--json", cwd=folder, env=server)
+    return {"folder": folder, "naive": refused["naive"], "tuned": done}
 
 
 def _wait_for(url: str) -> None:

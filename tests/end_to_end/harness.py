@@ -15,8 +15,6 @@ from typing import Any
 
 import yaml
 
-Report = dict[str, Any]  # returncode, stdout, stderr
-
 ROOT = Path(__file__).parents[2]
 SHIPPED = ("params.yaml", "dvc.yaml", "evals", "recipes", "examples")
 
@@ -77,16 +75,10 @@ def change_params(workspace: Path, **changes: Any) -> None:
     path.write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
 
 
-def ended(done: subprocess.CompletedProcess[str]) -> Report:
-    """How a command ended, as JSON values."""
-    return {"returncode": done.returncode, "stdout": done.stdout, "stderr": done.stderr}
-
-
-def report(done: subprocess.CompletedProcess[str] | Report) -> Any:
+def report(done: subprocess.CompletedProcess[str]) -> Any:
     """What a command with --json printed."""
-    found = done if isinstance(done, dict) else ended(done)
-    assert found["stdout"], found["stderr"]
-    return json.loads(found["stdout"])
+    assert done.stdout, done.stderr
+    return json.loads(done.stdout)
 
 
 def kill_during(stage: str, workspace: Path, env: dict[str, str]) -> bool:

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from harness import change_params, clone, command, dvc, report
+from harness import change_params, clone, command, dvc, kill_during, report
 from mlflow import MlflowClient
 
 pytestmark = pytest.mark.slow
+
+STAGES = (
+    "sources",
+    "check",
+    "merge",
+    "diagnose",
+    "evaluate",
+    "latency",
+    "judge",
+    "quantize",
+    "gate",
+    "card",
+)
 
 
 def client(released: dict[str, Any]) -> MlflowClient:
@@ -22,7 +36,7 @@ def test_plain_task_arithmetic_is_rejected_and_the_broken_skill_is_named(
     released: dict[str, Any],
 ) -> None:
     naive = report(released["naive"])
-    assert released["naive"]["returncode"] == 3, naive
+    assert released["naive"].returncode == 3, naive
     assert naive["outcome"] == "reject"
     worst = naive["reasons"][0]
     assert worst["outcome"] == "reject"
@@ -49,7 +63,7 @@ def test_each_expert_scores_90_percent_on_its_own_skill(released: dict[str, Any]
 
 def test_the_tuned_recipe_is_promoted(released: dict[str, Any]) -> None:
     tuned = report(released["tuned"])
-    assert released["tuned"]["returncode"] == 0, tuned
+    assert released["tuned"].returncode == 0, tuned
     assert tuned["outcome"] == "promote"
 
 
@@ -161,3 +175,32 @@ def test_a_merge_of_them_ends_with_the_same_words_and_leaves_nothing(harbor: Pat
     assert "its adapter was made from another base" in merged.stderr
     assert "Traceback" not in merged.stderr
     assert not (harbor / "out").exists()
+
+
+def digests(workspace: Path) -> dict[str, Any]:
+    """What identifies a release: the release digest, and the bytes that ship."""
+    record = json.loads((workspace / "build/tuned/release/release.json").read_text())
+    return {"release": record["release_digest"], "files": record["quantized_files"]}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc to find the running stage")
+def test_a_release_killed_in_every_stage_ends_with_the_same_digests_and_one_version(
+    refused: dict[str, Any], released: dict[str, Any], tmp_path: Path, server: dict[str, str]
+) -> None:
+    workspace = clone(refused["folder"], tmp_path / "workspace")
+    # Something new below `watch`, so that the sources are looked at again.
+    (workspace / "examples" / "harbor" / "models" / "note.txt").write_text("new")
+    killed = [stage for stage in STAGES if kill_during(stage, workspace, server)]
+    assert killed == list(STAGES)
+    assert not list((workspace / "build").rglob("*.part/*.safetensors"))
+
+    done = command("--quiet", "release", "tuned", "--json", cwd=workspace, env=server)
+    assert done.returncode == 0, done.stderr
+    assert report(done)["outcome"] == "promote"
+    assert digests(workspace) == digests(released["folder"])
+    client = MlflowClient(f"sqlite:///{workspace}/mlflow.db")
+    kinds = [
+        version.tags["mergegate.kind"]
+        for version in client.search_model_versions("name = 'harbor-support'")
+    ]
+    assert sorted(kinds) == ["merge", "unmerged"]
