@@ -98,7 +98,16 @@ def contenders(
             "--device",
             device,
         ],
-        "mergekit": [sys.executable, "-m", "mergekit.scripts.run_yaml", str(recipe), "out", *cuda],
+        "mergekit": [
+            sys.executable,
+            "-m",
+            "mergekit.scripts.run_yaml",
+            str(recipe),
+            "out",
+            *cuda,
+            "--lora-merge-cache",
+            "lora-cache",
+        ],
     }
     return {name: command for name, command in commands.items() if name in (*tools, "copy")}
 
@@ -112,12 +121,14 @@ def rounds(
     found: dict[str, list[dict[str, float]]] = {}
     for turn in range(args.runs):
         for tool, command in contenders(path, family, args.device, args.tools).items():
-            shutil.rmtree(work / "out", ignore_errors=True)
+            for left in ("out", "lora-cache"):
+                shutil.rmtree(work / left, ignore_errors=True)
             os.sync()
             figures = measured(command, work)
             found.setdefault(tool, []).append(figures)
             _say(f"{name:>16} {turn + 1}/{args.runs} {tool:>10} {_words(figures)}")
-    shutil.rmtree(work / "out", ignore_errors=True)
+    for left in ("out", "lora-cache"):
+        shutil.rmtree(work / left, ignore_errors=True)
     return found
 
 
@@ -160,13 +171,17 @@ def report(result: dict[str, Any]) -> str:
                 ]
             rest = f"{(wall - begin) / copy:.2f}" if tool == "mergegate" else ""
             lines.append(
-                f"| {name} | {tool} | {wall:.1f} ({min(walls):.1f} to {max(walls):.1f}) | {cpu:.1f} | "
+                f"| {name} | {tool} | {wall:.1f}{_spread(walls)} | {cpu:.1f} | "
                 f"{median(figures, 'memory'):,.0f} | {ratios[0]} | {ratios[1]} | {rest} |"
             )
     lines.append(
         f"\nStart-up of mergegate: {begin:.1f} s wall, {median(result['start_up'], 'cpu'):.1f} s CPU."
     )
     return "\n".join(lines)
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f" ({min(values):.1f} to {max(values):.1f})" if len(values) > 1 else ""
 
 
 def plot(result: dict[str, Any], path: Path) -> None:
