@@ -1,6 +1,6 @@
 """How a TIES merge grows: wall clock, CPU and peak memory of whole processes over four sizes, with one thread and two.
 
-    python benchmarks/growth.py --work /tmp/bench --out docs/growth.json
+    python benchmarks/growth.py --work bench --out docs/growth.json
 
 Builds each family in --work where it is missing, and reads it once before it is timed.
 """

@@ -1,6 +1,6 @@
 """Times merges: mergegate against mergekit and against copying the same bytes, in turn, in one go.
 
-    python benchmarks/merge.py --size 1.1b --work /tmp/bench --runs 3 --out docs/performance.json
+    python benchmarks/merge.py --size 1.1b --work bench --runs 3 --out docs/performance.json
 
 Every figure is of a whole process: wall clock, CPU of the process and its children, peak resident memory. The
 family is built in --work first (once), and read once, so that all runs find it in the page cache. Needs the extra
