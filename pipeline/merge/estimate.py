@@ -13,6 +13,7 @@ from pipeline.merge.blocks import BLOCK_ELEMENTS, Grid
 from pipeline.merge.draws import draw_key
 from pipeline.merge.methods import apply_method
 from pipeline.merge.plan import Operand, Plan, Step
+from pipeline.merge.stream import HELD_BYTES
 
 # Interpreter, torch and its libraries, resident before the first tensor is read. Measured, Linux x86-64, torch 2.13.
 _RESIDENT_BYTES = 420_000_000
@@ -56,7 +57,8 @@ def estimate(plan: Plan, threads: int | None = None) -> Estimate:
         passes=passes,
         read_bytes=sum(_read_bytes(step, 1 if step.copied else passes) for step in plan.steps),
         written_bytes=sum(step.spec.nbytes for step in plan.steps),
-        memory_bytes=_RESIDENT_BYTES + workers * max(map(_block_bytes, computed), default=0),
+        memory_bytes=_RESIDENT_BYTES
+        + workers * max((_worker_bytes(s, passes) for s in computed), default=0),
         compute_seconds=_seconds_per_element(plan, computed) * elements / workers,
     )
 
@@ -68,11 +70,13 @@ def _read_bytes(step: Step, passes: int) -> int:
     return passes * sum(info.end - info.start for info in stored.values())
 
 
-def _block_bytes(step: Step) -> int:
-    """The memory of one worker at this step: float32 blocks of every operand, and an adapter's factors."""
+def _worker_bytes(step: Step, passes: int) -> int:
+    """The memory of one worker at this step: float32 blocks, an adapter's factors, stored tensors that it keeps."""
     block = max(BLOCK_ELEMENTS, Grid.of(step.shape).columns)
     factors = sum(o.weights.change_bytes(o.name) for o in step.operands)
-    return 4 * block * (len(step.operands) + _BUFFERS) + factors
+    stored = _read_bytes(step, 1)
+    kept = stored if passes > 1 and stored <= HELD_BYTES else 0
+    return 4 * block * (len(step.operands) + _BUFFERS) + factors + kept
 
 
 def _seconds_per_element(plan: Plan, computed: list[Step]) -> float:
