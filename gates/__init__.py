@@ -11,6 +11,6 @@ promotes. Importing this package loads neither torch nor Great Expectations.
 
 from gates.outcome import Outcome, Reason, Row, Verdict
 from gates.policy import Policy, Rule
-from gates.verdict import combine, judge
+from gates.verdict import combine, judge_release
 
-__all__ = ["Outcome", "Policy", "Reason", "Row", "Rule", "Verdict", "combine", "judge"]
+__all__ = ["Outcome", "Policy", "Reason", "Row", "Rule", "Verdict", "combine", "judge_release"]

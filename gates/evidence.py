@@ -15,7 +15,7 @@ from gates.samples import Column, Groups, column, grouped
 from gates.wording import weak_reference
 from pipeline.facts import Evaluation, TaskFacts
 
-# Every comparison table has them, so a verdict without them is incomplete.
+# Every comparison table of a release has them, so a verdict without them is incomplete.
 ALWAYS = ("base", "plain")
 
 
@@ -49,10 +49,11 @@ def gather(
     candidate: Evaluation,
     references: Mapping[str, Evaluation],
     experts: tuple[str, ...],
+    always: tuple[str, ...] = ALWAYS,
 ) -> Evidence:
     """The evidence, and the variants that are unfit: missing, misfiled, evaluated differently."""
     evaluations = {artifact: candidate, **references}
-    needed = dict.fromkeys((*ALWAYS, *experts))
+    needed = dict.fromkeys((*always, *experts))
     missing = {name: ["it was not evaluated"] for name in needed if name not in references}
     found = {name: _variant_faults(name, e, candidate) for name, e in evaluations.items()}
     if candidate.settings.get("limit") is not None:

@@ -20,16 +20,16 @@ from datetime import date
 from typing import Any
 
 from gates import wording
-from gates.evidence import Evidence, gather
+from gates.evidence import ALWAYS, Evidence, gather
 from gates.outcome import Artifact, Reason, Verdict, by_severity, worst
 from gates.policy import LATENCY, LatencyRule, Policy
 from gates.rules import judge_rule
 from pipeline.facts import Evaluation
 
-__all__ = ["Verdict", "combine", "judge"]
+__all__ = ["Verdict", "combine", "judge_release"]
 
 
-def judge(
+def judge_release(
     policy: Policy,
     candidate: Evaluation,
     references: Mapping[str, Evaluation],
@@ -38,15 +38,17 @@ def judge(
     latency: Mapping[str, Any] | None,
     today: date,
     artifact: Artifact,
+    always: tuple[str, ...] = ALWAYS,
 ) -> Verdict:
     """The verdict of `policy` on one artifact.
 
     `references` holds base, plain, each of `experts`, and whatever else the policy compares with,
     by variant name. `latency` is the report of the latency stage, in milliseconds; it times the
     merged weights and is judged with those only. `today` decides which waivers hold, nothing else.
+    `always`: the variants that must be there whatever the policy names.
     Bad evidence raises nothing: it cannot be judged.
     """
-    evidence = gather(artifact, candidate, references, tuple(experts))
+    evidence = gather(artifact, candidate, references, tuple(experts), always)
     judged = [judge_rule(rule, evidence) for rule in policy.rules]
     reasons = [reason for _, reason in judged]
     if policy.latency is not None and artifact == "merged":

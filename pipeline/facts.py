@@ -47,6 +47,8 @@ class Score:
     sample_id: str
     sample_digest: str
     score: float
+    # Fields of the golden row that group samples, as slices and clusters: pairs sorted by name.
+    attributes: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def read_json(path: Path) -> Any:
 def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
     """Write VARIANT.samples.jsonl, then VARIANT.json with its digest, into `folder`."""
     samples = folder / f"{evaluation.variant}.samples.jsonl"
-    write_text(samples, "".join(canonical_json(asdict(s)) + "\n" for s in evaluation.scores))
+    write_text(samples, "".join(canonical_json(_score_json(s)) + "\n" for s in evaluation.scores))
     head = asdict(evaluation)
     del head["scores"]
     head["samples"] = {"file": samples.name, "sha256": digest_file(samples)}
@@ -152,8 +154,19 @@ def read_evaluation(path: Path) -> Evaluation:
         harness=head["harness"],
         settings=head["settings"],
         tasks={skill: TaskFacts(**facts) for skill, facts in head["tasks"].items()},
-        scores=tuple(Score(**json.loads(row)) for row in rows if row),
+        scores=tuple(_score(json.loads(row)) for row in rows if row),
     )
+
+
+def _score_json(score: Score) -> dict[str, Any]:
+    """Without `attributes` where there are none."""
+    value = {**vars(score), "attributes": dict(score.attributes)}
+    return {key: entry for key, entry in value.items() if key != "attributes" or entry}
+
+
+def _score(value: dict[str, Any]) -> Score:
+    attributes = value.pop("attributes", {})
+    return Score(**value, attributes=tuple(sorted(attributes.items())))
 
 
 def _means(scores: tuple[Score, ...]) -> dict[str, dict[str, float]]:

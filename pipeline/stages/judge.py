@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from gates import Policy, Verdict, judge
+from gates import Policy, Verdict, judge_release
 from pipeline.facts import Evaluation, read_evaluation, read_json, write_json
 from pipeline.params import Params, load_params
 from pipeline.stages.workspace import BUILD, EVALS
@@ -29,7 +29,7 @@ def verdict_on(
     params: Params, candidate: str, scores: Evaluation, artifact: Literal["merged", "quantized"]
 ) -> Verdict:
     """The verdict of the policy on `scores`, with the latency that was measured for the candidate."""
-    return judge(
+    return judge_release(
         Policy.parse(params.policy, "params.yaml: policy"),
         scores,
         references(params),

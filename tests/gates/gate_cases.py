@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import date
 from typing import Any
 
-from gates import Policy, Reason, Verdict, judge
+from gates import Policy, Reason, Verdict, judge_release
 from pipeline.facts import Evaluation, Score, TaskFacts
 
 N = 400
@@ -96,7 +96,9 @@ def verdict(
             others[name] = change(others[name])
     arguments = {"latency": LATENCY, "today": TODAY, **more}
     experts = arguments.pop("experts", EXPERTS)
-    return judge(Policy.parse(policy), candidate, others, experts, artifact=artifact, **arguments)
+    return judge_release(
+        Policy.parse(policy), candidate, others, experts, artifact=artifact, **arguments
+    )
 
 
 def reason(found: Verdict, check: str) -> Reason:

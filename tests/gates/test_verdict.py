@@ -29,7 +29,7 @@ from gate_cases import (
     with_task,
 )
 
-from gates import Policy, Verdict, combine, judge
+from gates import Policy, Verdict, combine, judge_release
 from pipeline.errors import CorruptArtifactError
 from pipeline.facts import Evaluation
 
@@ -576,7 +576,7 @@ def test_a_hundred_thousand_samples_are_judged_in_under_a_second() -> None:
     assert len(candidate.scores) == 100_000
     policy = Policy.parse(POLICY)
     start = time.process_time()  # not wall time: other tests may run beside this one
-    found = judge(
+    found = judge_release(
         policy, candidate, others, EXPERTS, latency=LATENCY, today=TODAY, artifact="merged"
     )
     assert time.process_time() - start < 1
