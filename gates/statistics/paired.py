@@ -49,6 +49,7 @@ class Comparison:
     method: str
     discordant: int  # pairs whose two scores differ
     needed_n: int | None  # samples that would decide; None where no number would
+    clusters: int | None = None  # groups of dependent samples; None where all are independent
 
 
 def paired_binary(candidate: Scores, reference: Scores, margin: float, alpha: float) -> Comparison:
