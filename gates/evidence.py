@@ -5,18 +5,20 @@ Two variants are comparable only where harness, settings, task, golden set and s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
+from gates.comparable import task_faults, variant_faults
 from gates.outcome import Artifact
-from gates.policy import BEST_EXPERT, Rule
-from gates.samples import Column, Groups, column, grouped
+from gates.rule import BASE, BEST_EXPERT, CHAMPION, PLAIN, UNMERGED, Rule
+from gates.samples import Column, Groups, aligned, column, grouped
 from gates.wording import weak_reference
-from pipeline.facts import Evaluation, TaskFacts
+from pipeline.facts import Evaluation
 
 # Every comparison table of a release has them, so a verdict without them is incomplete.
-ALWAYS = ("base", "plain")
+ALWAYS = (BASE, PLAIN)
+# Words of the policy that stand for one of the experts, so that no variant can be called so.
+OF_EXPERTS = (BEST_EXPERT, UNMERGED)
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Evidence:
     groups: Mapping[str, Groups]  # the scores of each, by skill and metric
     experts: tuple[str, ...]
     unfit: Mapping[str, list[str]]  # variants that are missing or not comparable, and why
+    absent: Mapping[str, str] = field(default_factory=dict)  # CHAMPION: why there is none yet
 
     @property
     def candidate(self) -> Evaluation:
@@ -43,6 +46,10 @@ class Evidence:
         _, plus, adapter = self.evaluations[name].model.partition("+")
         return adapter.split("@")[0].rstrip("/").rsplit("/", 1)[-1] if plus else name
 
+    def is_candidate(self, name: str) -> bool:
+        """Whether a variant is the very model that is judged."""
+        return self.evaluations[name].model_digest == self.candidate.model_digest
+
 
 def gather(
     artifact: Artifact,
@@ -50,28 +57,35 @@ def gather(
     references: Mapping[str, Evaluation],
     experts: tuple[str, ...],
     always: tuple[str, ...] = ALWAYS,
+    absent: Mapping[str, str] | None = None,
 ) -> Evidence:
     """The evidence, and the variants that are unfit: missing, misfiled, evaluated differently."""
-    evaluations = {artifact: candidate, **references}
+    evaluations = {artifact: candidate, **references} | {artifact: candidate}
     needed = dict.fromkeys((*always, *experts))
-    missing = {name: ["it was not evaluated"] for name in needed if name not in references}
-    found = {name: _variant_faults(name, e, candidate) for name, e in evaluations.items()}
+    unfit = {name: ["it was not evaluated"] for name in needed if name not in references}
+    for name, evaluation in evaluations.items():
+        unfit[name] = variant_faults(name, evaluation, candidate)
+    if artifact in references:
+        unfit[artifact].append("a variant that it is compared with has its name")
     if candidate.settings.get("limit") is not None:
-        found[artifact].append(
+        unfit[artifact].append(
             f"only the first {candidate.settings['limit']} samples of each set were scored: "
             "evaluate.limit is for trials"
         )
+    for name in (*OF_EXPERTS, *(absent or {})):
+        unfit.setdefault(name, []).extend(_misnamed(name, evaluations))
     return Evidence(
         artifact=artifact,
         evaluations=evaluations,
         groups={name: grouped(evaluation) for name, evaluation in evaluations.items()},
         experts=experts,
-        unfit=missing | {name: faults for name, faults in found.items() if faults},
+        unfit={name: faults for name, faults in unfit.items() if faults},
+        absent=dict(absent or {}),
     )
 
 
 def columns(rule: Rule, evidence: Evidence) -> tuple[dict[str, Column], list[str]]:
-    """The scores of every variant under a rule, and what is wrong with them.
+    """The scores of every variant under a rule in the candidate's order, and what is wrong with them.
 
     The whole table must be there, not only the pair that decides.
     """
@@ -87,26 +101,55 @@ def columns(rule: Rule, evidence: Evidence) -> tuple[dict[str, Column], list[str
         else:
             held[name] = found
         if ours is not None and theirs is not None:
-            faults += _task_faults(label, theirs, ours)
-    return held, faults
+            faults += task_faults(label, theirs, ours)
+    return (held, faults) if faults else _aligned(held, evidence.artifact)
 
 
 def reference(
-    rule: Rule, evidence: Evidence, held: Mapping[str, Column]
+    rule: Rule, evidence: Evidence, held: Mapping[str, Column], *, weak: bool = False
 ) -> tuple[Column | None, list[str]]:
-    """The variant that a rule compares with; or why there is none that could stand as one."""
-    names = evidence.experts if rule.reference == BEST_EXPERT else (rule.reference,)
+    """The variant that a rule compares with; or why there is none that could stand as one.
+
+    `weak`: whether one that misses the floor itself may stand.
+    """
+    names = evidence.experts if rule.reference in OF_EXPERTS else (rule.reference,)
     faults = _unusable(names, evidence)
     choices = [held[name] for name in names if name in held]
     if faults or len(choices) < len(names):
         return None, faults  # what is wrong with a missing column is a fault already
     pick = max if rule.direction == "higher" else min
     chosen = pick(choices, key=lambda one: one.mean)
-    if evidence.evaluations[chosen.variant].model_digest == evidence.candidate.model_digest:
+    if evidence.is_candidate(chosen.variant):
         return None, [f"its reference {chosen.label} is the same model as the candidate"]
-    if not rule.meets_floor(chosen.mean):
+    if not weak and not rule.meets_floor(chosen.mean):
         return None, [weak_reference(rule, chosen.label, chosen.mean)]
     return chosen, []
+
+
+def _aligned(held: Mapping[str, Column], artifact: str) -> tuple[dict[str, Column], list[str]]:
+    """Every column in the candidate's order, or the faults; alike ones are told once."""
+    ours = held[artifact]
+    found = {name: aligned(ours, one) for name, one in held.items()}
+    alike: dict[str, list[str]] = {}
+    for name, one in found.items():
+        if isinstance(one, str):
+            alike.setdefault(one, []).append(held[name].label)
+    faults = [
+        fault.replace("{both}", f"the candidate and {labels[0]}")
+        + (f"; so it is with {', '.join(labels[1:])}" if labels[1:] else "")
+        for fault, labels in alike.items()
+    ]
+    return {name: one for name, one in found.items() if isinstance(one, Column)}, faults
+
+
+def _misnamed(name: str, evaluations: Mapping[str, Evaluation]) -> list[str]:
+    """Why a name of the policy's own, or one that is said to be absent, cannot be taken as it is."""
+    if name in OF_EXPERTS:
+        taken = f"it is a word of the policy for the best expert, and a variant is called {name}"
+        return [taken] if name in evaluations else []
+    if name != CHAMPION:
+        return [f"it is said to be absent, and only the {CHAMPION} may be"]
+    return ["it is said to be absent, and was evaluated"] if name in evaluations else []
 
 
 def _unusable(names: Sequence[str], evidence: Evidence) -> list[str]:
@@ -118,6 +161,8 @@ def _unusable(names: Sequence[str], evidence: Evidence) -> list[str]:
         label = evidence.label(name)
         if name == evidence.artifact:
             faults.append("its reference is the candidate itself")
+        elif name in evidence.absent:
+            faults.append(f"there is no {label} to compare with ({evidence.absent[name]})")
         elif name not in evidence.evaluations:
             faults.append(f"{label}, which it must be compared with, was not evaluated")
         elif name in evidence.unfit:
@@ -125,58 +170,3 @@ def _unusable(names: Sequence[str], evidence: Evidence) -> list[str]:
                 f"{label}, which it must be compared with, was not evaluated as the candidate was"
             )
     return faults
-
-
-def _variant_faults(name: str, evaluation: Evaluation, candidate: Evaluation) -> list[str]:
-    """Why a variant cannot stand beside the candidate: another name, harness or setting."""
-    faults = []
-    if evaluation.variant != name:
-        faults.append(f"the evaluation filed as {name} is of {evaluation.variant}")
-    if not evaluation.model_digest:
-        faults.append("its evaluation has no digest of the model")
-    facts = [
-        ({"harness": e.harness, **{f"setting {k}": v for k, v in e.settings.items()}})
-        for e in (evaluation, candidate)
-    ]
-    faults += [
-        f"its {key} was {theirs}, that of the candidate {ours}"
-        for key, theirs, ours in _differing(*facts)
-    ]
-    return faults
-
-
-def _task_faults(name: str, theirs: TaskFacts, ours: TaskFacts) -> list[str]:
-    """Why two variants did not sit the same examination: task, golden set, or its size."""
-    words = {
-        "task": "task",
-        "task_digest": "task's digest",
-        "golden_digest": "golden set's digest",
-        "samples": "number of samples",
-    }
-    return [
-        f"the {words[key]} of {name} is {a}, that of the candidate {b}"
-        for key, a, b in _differing(vars(theirs), vars(ours))
-    ]
-
-
-def _differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterable[tuple[str, str, str]]:
-    """Keys whose values differ, with both values as a message shows them."""
-    for key in sorted({*a, *b}):
-        if key not in a or key not in b or a[key] != b[key]:
-            yield key, *_apart(a.get(key, "(absent)"), b.get(key, "(absent)"))
-
-
-def _apart(a: Any, b: Any, width: int = 24) -> tuple[str, str]:
-    """Two values, each cut to the stretch in which their texts begin to differ."""
-    texts = str(a), str(b)
-    pairs = enumerate(zip(*texts, strict=False))
-    same = next((i for i, (x, y) in pairs if x != y), min(map(len, texts)))
-    start = max(0, same - width // 2) if max(map(len, texts)) > width else 0
-    return _window(a, start, width), _window(b, start, width)
-
-
-def _window(value: Any, start: int, width: int) -> str:
-    text = str(value)
-    before, after = "…" if start else "", "…" if text[start + width :] else ""
-    shown = before + text[start : start + width] + after
-    return repr(shown) if isinstance(value, str) else shown

@@ -4,54 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-from gates.policy import Kind
+from gates.row import Artifact, Improvement, Outcome, Reason, Row
 from pipeline.errors import CorruptArtifactError
 from pipeline.waivers import Waiver
 
-Outcome = Literal["promote", "reject", "inconclusive", "cannot judge"]
-Artifact = Literal["merged", "quantized"]
+__all__ = ["Artifact", "Improvement", "Outcome", "Reason", "Row", "Verdict", "by_severity", "worst"]
 
-SCHEMA = 1
+SCHEMA = 2
+READABLE = (1, SCHEMA)  # the first one had no slices, notes, improvements and inputs
 # From worst to best; the worst one decides. Missing evidence comes before a bad result: a verdict
 # on a part of the evidence would read as if it were one on the whole.
 SEVERITY: tuple[Outcome, ...] = ("cannot judge", "reject", "inconclusive", "promote")
-
-
-@dataclass(frozen=True)
-class Reason:
-    """Why, for one check, in a sentence that needs no statistics."""
-
-    artifact: Artifact
-    check: str  # a skill, a safety suite, "latency", or the variant whose evidence is at fault
-    outcome: Outcome
-    text: str
-    waiver: str = ""  # who waived it, why, until when; "" where nobody did
-
-
-@dataclass(frozen=True)
-class Row:
-    """The figures of one rule, in the metric's units; differences are positive where better."""
-
-    artifact: Artifact
-    check: str
-    kind: Kind
-    metric: str
-    reference: str  # the variant compared with; "" where none could be chosen
-    outcome: Outcome
-    margin: float
-    floor: float
-    alpha: float
-    n: int = 0
-    candidate_mean: float | None = None
-    reference_mean: float | None = None
-    difference: float | None = None
-    lower: float | None = None  # one-sided bounds of the true difference, each at alpha
-    upper: float | None = None
-    discordant: int | None = None
-    needed_n: int | None = None  # samples that would decide, where the outcome is inconclusive
-    method: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,6 +31,12 @@ class Verdict:
     rows: tuple[Row, ...]
     waivers: tuple[Waiver, ...] = field(default=())  # those that let something pass
     judged_on: str = ""  # the day, only where the policy has waivers: nothing else depends on it
+    notes: tuple[str, ...] = field(
+        default=()
+    )  # what a reader should know, and what decides nothing
+    improvements: tuple[Improvement, ...] = field(default=())  # all together at the policy's alpha
+    # By artifact: digests of the evaluations and the report that were judged, and what was stated.
+    inputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def sentence(self) -> str:
@@ -94,6 +65,9 @@ class Verdict:
             "rows": [asdict(row) for row in self.rows],
             "waivers": [waiver.to_json() for waiver in self.waivers],
             "judged_on": self.judged_on,
+            "notes": list(self.notes),
+            "improvements": [asdict(one) for one in self.improvements],
+            "inputs": {artifact: dict(seen) for artifact, seen in self.inputs.items()},
         }
 
     @classmethod
@@ -112,32 +86,31 @@ class Verdict:
                 rows=tuple(Row(**row) for row in value["rows"]),
                 waivers=tuple(Waiver.from_json(waiver) for waiver in value["waivers"]),
                 judged_on=value["judged_on"],
+                **_since_2(value),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CorruptArtifactError(
                 f"The verdict does not read as one ({error!r}). Delete its file and judge again."
             ) from None
-        waived = {reason.check for reason in verdict.reasons if reason.waiver}
-        if waived != {waiver.check for waiver in verdict.waivers}:
+        if faults := _contradictions(verdict, value.get("schema")):
             raise CorruptArtifactError(
-                "The verdict's reasons and its waivers do not agree. "
-                "Delete its file and judge again."
-            )
-        if value.get("schema") != SCHEMA or verdict.outcome != worst(verdict.reasons):
-            raise CorruptArtifactError(
-                f"The verdict says {verdict.outcome!r} and its reasons say "
-                f"{worst(verdict.reasons)!r} (schema {value.get('schema')!r}, {SCHEMA} expected). "
+                f"The verdict contradicts itself: {'; '.join(faults)}. "
                 "Delete its file and judge again."
             )
         return verdict
 
     def _scope(self) -> str:
+        held = [row for row in self.rows if row.outcome == "promote"]
         skills, safety = (
-            len({row.check for row in self.rows if (row.kind, row.outcome) == (kind, "promote")})
+            len({row.check for row in held if row.kind == kind and row.whole})
             for kind in ("skill", "safety")
         )
-        parts = f"{_count(skills, 'skill')} and {_count(safety, 'safety suite')}"
-        return f"{parts} show, for the {' and the '.join(self.artifacts)} weights,"
+        slices = len({row.check for row in held if row.slice})
+        parts = [_count(skills, "skill"), _count(safety, "safety suite")]
+        if slices:
+            parts.insert(1, _count(slices, "slice"))
+        named = f"{', '.join(parts[:-1])} and {parts[-1]}"
+        return f"{named} show, for the {' and the '.join(self.artifacts)} weights,"
 
     def _names(self, reasons: Iterable[Reason]) -> str:
         safety = {row.check for row in self.rows if row.kind == "safety"}
@@ -162,6 +135,34 @@ def by_severity(reasons: Iterable[Reason]) -> tuple[Reason, ...]:
             reasons, key=lambda r: len(SEVERITY) - 1.5 if r.waiver else SEVERITY.index(r.outcome)
         )
     )
+
+
+def _since_2(value: Mapping[str, Any]) -> dict[str, Any]:
+    """What verdicts have had since schema 2; nothing for an older one."""
+    if value.get("schema") == 1:
+        return {}
+    return {
+        "notes": tuple(value["notes"]),
+        "improvements": tuple(Improvement(**one) for one in value["improvements"]),
+        "inputs": {artifact: dict(seen) for artifact, seen in value["inputs"].items()},
+    }
+
+
+def _contradictions(verdict: Verdict, schema: Any) -> list[str]:
+    """What cannot be true together in a verdict that was read."""
+    faults = []
+    if schema not in READABLE:
+        faults.append(f"schema {schema!r}, where {SCHEMA} is the newest")
+    if verdict.outcome != worst(verdict.reasons):
+        faults.append(f"it says {verdict.outcome!r} and its reasons say {worst(verdict.reasons)!r}")
+    waived = {reason.check for reason in verdict.reasons if reason.waiver}
+    if waived != {waiver.check for waiver in verdict.waivers}:
+        faults.append("its reasons and its waivers do not agree")
+    told = {(reason.artifact, reason.check, reason.outcome) for reason in verdict.reasons}
+    untold = [r.check for r in verdict.rows if (r.artifact, r.check, r.outcome) not in told]
+    if untold:
+        faults.append(f"no reason agrees with the row of {untold[0]}")
+    return faults
 
 
 def _count(number: int, noun: str) -> str:

@@ -7,41 +7,21 @@ valid one.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
-from typing import Any, Literal
+from typing import Any
 
+from gates.rule import BEST_EXPERT, Direction, Kind, Rule
+from gates.rule_grammar import ALPHA, parse_rules
+from gates.sealing import Seal, parse_seals
 from pipeline.errors import InputError
 from pipeline.facts import digest_of
-from pipeline.strict import Fields, filled, mapping, number, one_of, text
+from pipeline.strict import Fields, filled, mapping, number, one_of
 from pipeline.waivers import Waiver, parse_waivers
 
-Kind = Literal["skill", "safety"]
-Direction = Literal["higher", "lower"]
+__all__ = ["BEST_EXPERT", "LATENCY", "Direction", "Kind", "LatencyRule", "Policy", "Rule"]
 
-BEST_EXPERT = "best-expert"
 LATENCY = "latency"  # the name of the latency check, in waivers and in the verdict
-
-
-@dataclass(frozen=True)
-class Rule:
-    """What one skill or safety suite must show; figures are in the metric's units."""
-
-    name: str
-    kind: Kind
-    metric: str
-    low: float  # the metric's range
-    high: float
-    direction: Direction  # whether a higher or a lower score is the better one
-    reference: str  # BEST_EXPERT, "base", or the name of a variant
-    margin: float  # how much worse than the reference is still good enough
-    floor: float  # the mean to reach whatever the reference does; a ceiling where lower is better
-    alpha: float  # the chance of a wrong bound, each side by itself
-
-    def meets_floor(self, mean: float) -> bool:
-        """Whether a mean is on the good side of the floor, or on it."""
-        return mean >= self.floor if self.direction == "higher" else mean <= self.floor
 
 
 @dataclass(frozen=True)
@@ -61,6 +41,7 @@ class Policy:
     safety: tuple[Rule, ...]
     latency: LatencyRule | None = None
     waivers: tuple[Waiver, ...] = field(default=())
+    sealed: tuple[Seal, ...] = field(default=())
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -70,9 +51,15 @@ class Policy:
     @property
     def digest(self) -> str:
         """SHA-256 over everything that the policy says, waivers included."""
-        content = asdict(self)
-        content["waivers"] = [waiver.to_json() for waiver in self.waivers]
-        return digest_of(content)
+        return self._digest([waiver.to_json() for waiver in self.waivers])
+
+    @property
+    def fixed_digest(self) -> str:
+        """SHA-256 over all but the waivers: what must not change once there are scores.
+
+        A waiver answers a result, so it may come after it. Equals `digest` where there is none.
+        """
+        return self._digest([])
 
     def waiver(self, check: str, today: date) -> Waiver | None:
         """The waiver of one check that is valid on `today`, or None."""
@@ -83,17 +70,20 @@ class Policy:
         """A policy from a mapping as YAML gives it. Raises InputError that lists every fault."""
         faults: list[str] = []
         fields = Fields(value, where, faults)
-        alpha = fields.get("alpha", number(0, 0.5), _ALPHA, 0.05)
+        alpha = fields.get("alpha", number(0, 0.5), ALPHA, 0.05)
         skills = fields.get(
             "skills", filled(mapping), "a mapping of one skill or more to what it must show"
         )
         safety = fields.get("safety", mapping, _SAFETY)
+        sealed = fields.get("sealed", filled(mapping), "a mapping of skills to golden sets", {})
+        names = {*(skills or {}), *(safety or {})}
         policy = cls(
             alpha=alpha,
-            skills=_rules(skills, "skill", alpha, f"{where}.skills", faults),
-            safety=_rules(safety, "safety", alpha, f"{where}.safety", faults),
+            skills=parse_rules(skills, "skill", alpha, f"{where}.skills", faults),
+            safety=parse_rules(safety, "safety", alpha, f"{where}.safety", faults),
             latency=_latency(fields, faults),
             waivers=_waivers(fields, faults),
+            sealed=parse_seals(sealed or {}, names, f"{where}.sealed", faults),
         )
         fields.done()
         faults += _clashes(policy, where)
@@ -101,53 +91,21 @@ class Policy:
             raise InputError.of(faults)
         return policy
 
+    def _digest(self, waivers: list[dict[str, Any]]) -> str:
+        """Without what the policy leaves out, so that a new key changes no digest of old policies."""
+        content = {**asdict(self), "waivers": waivers}
+        rules = [*content["skills"], *content["safety"]]
+        for part, keys in ((content, ("sealed",)), *((r, _OPTIONAL) for r in rules)):
+            for key in keys:
+                if not part[key]:
+                    del part[key]
+        return digest_of(content)
 
-_ALPHA = (
-    "a number above 0 and below 0.5: the chance you accept that a result is wrong. "
-    "Use for example 0.05"
-)
+
+_OPTIONAL = ("cluster", "slices", "also")
 _SAFETY = (
     "a mapping of safety suites to what they must show; write `safety: {}` to release without any"
 )
-_RANGE = "the two ends of the metric, the lower one first, for example [0, 1]"
-_REFERENCE = f"{BEST_EXPERT}, base, or the name of a variant to compare with"
-
-
-def _rules(
-    value: Mapping[str, Any] | None, kind: Kind, alpha: float, where: str, faults: list[str]
-) -> tuple[Rule, ...]:
-    return tuple(
-        _rule(name, kind, entry, alpha, f"{where}.{name}", faults)
-        for name, entry in (value or {}).items()
-    )
-
-
-def _rule(name: str, kind: Kind, value: Any, alpha: float, where: str, faults: list[str]) -> Rule:
-    fields = Fields(value, where, faults)
-    low, high = fields.get("range", _range, _RANGE, (0.0, 1.0)) or (0.0, 1.0)
-    margin = (
-        f"a number, 0 or more and below {high - low:g} (the width of range): "
-        "how much worse than the reference is still good enough, in the metric's units; "
-        "5 points of a hundred are 0.05"
-    )
-    floor = (
-        f"a number from {low:g} to {high:g} (the range): "
-        "the mean to reach whatever the reference does"
-    )
-    rule = Rule(
-        name=name,
-        kind=kind,
-        metric=fields.get("metric", text, "the name of a metric that the skill's task reports"),
-        low=low,
-        high=high,
-        direction=fields.get("direction", one_of("higher", "lower"), "higher or lower", "higher"),
-        reference=fields.get("reference", text, _REFERENCE),
-        margin=fields.get("margin", number(0, high - low, ends="low"), margin),
-        floor=fields.get("floor", number(low, high, ends="both"), floor),
-        alpha=fields.get("alpha", number(0, 0.5), _ALPHA, alpha),
-    )
-    fields.done()
-    return rule
 
 
 def _latency(fields: Fields, faults: list[str]) -> LatencyRule | None:
@@ -176,13 +134,19 @@ def _clashes(policy: Policy, where: str) -> list[str]:
         f"{where}: {name!r} is both in skills and in safety; a name may stand once. Rename one."
         for name in sorted(skills & safety)
     ]
+    faults += [
+        f"{where}: {name!r} holds a bracket, which marks slices: «json[language=de]». Rename it."
+        for name in sorted(skills | safety)
+        if set(name) & set("[]")
+    ]
     if LATENCY in skills | safety:
         faults.append(f"{where}: {LATENCY!r} is the name of the latency check. Rename the skill.")
-    checks = [w.check for w in policy.waivers if w.check]
+    waived = [w for w in policy.waivers if w.check]
+    checks = [w.check for w in waived]
     faults += [
         f"{where}.waivers: {check!r} is a safety suite, which is a veto; a veto cannot be waived. "
         "Remove the waiver."
-        for check in sorted(set(checks) & safety)
+        for check in sorted({w.check for w in waived if w.subject in safety})
     ]
     faults += [
         f"{where}.waivers: {check!r} is waived {checks.count(check)} times. Keep one of them."
@@ -190,12 +154,3 @@ def _clashes(policy: Policy, where: str) -> list[str]:
         if checks.count(check) > 1
     ]
     return faults
-
-
-def _range(value: Any) -> tuple[float, float]:
-    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 2:
-        raise ValueError
-    low, high = (number(-math.inf, math.inf)(end) for end in value)
-    if low >= high:
-        raise ValueError
-    return low, high

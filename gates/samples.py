@@ -1,4 +1,4 @@
-"""One variant's scores under one rule, checked sample by sample, and paired with another's.
+"""One variant's scores under one rule, checked sample by sample, and put in another's order.
 
 A gate that passes on missing data guards nothing, so each function gives columns, or the faults
 that prevent it.
@@ -10,17 +10,20 @@ import math
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain, groupby
 from operator import attrgetter
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from gates.policy import Rule
+from gates.rule import Rule
 from gates.statistics import Scores
 from pipeline.facts import Evaluation, Score
 
 Groups = Mapping[tuple[str, str], Sequence[Score]]  # by skill and metric
+Codes = npt.NDArray[np.int64]  # shape (n,): for each sample the number of its value
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Column:
     label: str  # what a person calls the variant
     ids: tuple[str, ...]
     digests: tuple[str, ...]  # of the golden rows
+    attributes: tuple[tuple[tuple[str, str], ...], ...]  # of the golden rows: fields with values
     values: Scores  # shape (n,), float64, in the metric's units
 
     @property
@@ -42,9 +46,8 @@ class Column:
 def grouped(evaluation: Evaluation) -> Groups:
     """The scores by skill and metric, each group in the order of the file."""
     groups: dict[tuple[str, str], list[Score]] = defaultdict(list)
-    keys = map(attrgetter("skill", "metric"), evaluation.scores)
-    for key, score in zip(keys, evaluation.scores, strict=True):
-        groups[key].append(score)
+    for key, run in groupby(evaluation.scores, attrgetter("skill", "metric")):
+        groups[key] += run
     return dict(groups)
 
 
@@ -59,30 +62,59 @@ def column(
         metrics = sorted(metric for skill, metric in groups if skill == rule.name)
         held = f"it has {', '.join(metrics)}" if metrics else "it has no score at all"
         return [f"{label} has no score under the metric {rule.metric}; {held}"]
-    ids = tuple(score.sample_id for score in scores)
-    digests = tuple(score.sample_digest for score in scores)
-    values = tuple(score.score for score in scores)
-    faults = [*_id_faults(ids, digests, facts.samples), *_value_faults(rule, ids, values)]
+    ids = tuple(map(attrgetter("sample_id"), scores))
+    digests = tuple(map(attrgetter("sample_digest"), scores))
+    attributes = tuple(map(attrgetter("attributes"), scores))
+    values = tuple(map(attrgetter("score"), scores))
+    faults = [
+        *_id_faults(ids, digests, facts.samples),
+        *_attribute_faults(ids, attributes),
+        *_value_faults(rule, ids, values),
+    ]
     if faults:
         return [f"{label} has {fault}" for fault in faults]
-    return Column(name, label, ids, digests, np.array(values, dtype=np.float64))
+    return Column(name, label, ids, digests, attributes, np.array(values, dtype=np.float64))
 
 
-def paired(candidate: Column, reference: Column) -> tuple[Scores, Scores] | list[str]:
-    """Both columns in the candidate's order, each of shape (n,); or why they do not pair up."""
-    if candidate.ids == reference.ids and candidate.digests == reference.digests:
-        return candidate.values, reference.values
-    both = f"the candidate and {reference.label}"
-    place = {sample: i for i, sample in enumerate(reference.ids)}
-    alone = sorted(set(candidate.ids) ^ set(place))
-    if alone:
-        return [f"only one of {both} answered {_some(alone)}"]
-    order = [place[sample] for sample in candidate.ids]
-    ours = zip(candidate.ids, candidate.digests, order, strict=True)
-    changed = [sample for sample, digest, i in ours if digest != reference.digests[i]]
-    if changed:
-        return [f"{both} were asked different things in {_some(changed)}"]
-    return candidate.values, reference.values[order]
+def aligned(candidate: Column, other: Column) -> Column | str:
+    """`other` in the candidate's order; or what keeps the two from pairing, sample by sample."""
+    if candidate.ids != other.ids:
+        place = {sample: i for i, sample in enumerate(other.ids)}
+        alone = sorted(set(candidate.ids) ^ set(place))
+        if alone:
+            return f"only one of {{both}} answered {_some(alone)}"
+        order = [place[sample] for sample in candidate.ids]
+        other = replace(
+            other,
+            ids=candidate.ids,
+            digests=tuple(other.digests[i] for i in order),
+            attributes=tuple(other.attributes[i] for i in order),
+            values=other.values[order],
+        )
+    if candidate.digests != other.digests:
+        changed = _where_differing(candidate.ids, candidate.digests, other.digests)
+        return f"{{both}} were asked different things in {_some(changed)}"
+    if candidate.attributes != other.attributes:
+        changed = _where_differing(candidate.ids, candidate.attributes, other.attributes)
+        return f"{{both}} have different attributes for {_some(changed)}"
+    return other
+
+
+def coded(held: Column, field: str) -> tuple[tuple[str, ...], Codes] | str:
+    """The values of a field, sorted, and for each sample the number of its value; or what is wrong."""
+    found = [dict(pairs).get(field) for pairs in held.attributes]
+    without = [sample for sample, value in zip(held.ids, found, strict=True) if value is None]
+    if without:
+        known = sorted({name for pairs in held.attributes for name, _ in pairs})
+        has = f"it has {', '.join(known)}" if known else "it has no fields at all"
+        return f"{field} is not recorded for {_some(without)}; {has}"
+    values = tuple(sorted({value for value in found if value is not None}))
+    number = {value: i for i, value in enumerate(values)}
+    return values, np.array([number[value] for value in found if value is not None], dtype=np.int64)
+
+
+def _where_differing(ids: Sequence[str], ours: Sequence[Any], theirs: Sequence[Any]) -> list[str]:
+    return [sample for sample, a, b in zip(ids, ours, theirs, strict=True) if a != b]
 
 
 def _id_faults(ids: Sequence[Any], digests: Sequence[Any], samples: int) -> list[str]:
@@ -96,6 +128,24 @@ def _id_faults(ids: Sequence[Any], digests: Sequence[Any], samples: int) -> list
         twice = [sample for sample, count in Counter(ids).items() if count > 1]
         faults.append(f"more than one score for {_some(twice)}")
     return faults
+
+
+def _attribute_faults(ids: Sequence[Any], attributes: Sequence[Any]) -> list[str]:
+    """Fields and values must be texts, each field once."""
+    if not any(attributes) or _are_fields(attributes):
+        return []
+    wrong = [i for i, pairs in zip(ids, attributes, strict=True) if not _are_fields([pairs])]
+    return [f"attributes that are not one text for each field, for {_some(wrong)}"]
+
+
+def _are_fields(attributes: Sequence[Any]) -> bool:
+    """Written for speed: tested are all samples at once."""
+    try:
+        held = sum(map(len, map(dict, attributes)))
+        given = list(chain.from_iterable(attributes))
+    except (TypeError, ValueError):
+        return False
+    return held == len(given) and _are_texts(list(chain.from_iterable(given)))
 
 
 def _value_faults(rule: Rule, ids: Sequence[Any], values: Sequence[Any]) -> list[str]:

@@ -13,17 +13,20 @@ stricter for it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import Any
 
 from gates import wording
-from gates.evidence import ALWAYS, Evidence, gather
+from gates.evidence import ALWAYS, gather
+from gates.faults import faults_of
+from gates.inputs import inputs_of
+from gates.notes import improvements, notes
 from gates.outcome import Artifact, Reason, Verdict, by_severity, worst
-from gates.policy import LATENCY, LatencyRule, Policy
+from gates.policy import Policy
 from gates.rules import judge_rule
+from gates.speed import judge_latency
 from pipeline.facts import Evaluation
 
 __all__ = ["Verdict", "combine", "judge_release"]
@@ -39,6 +42,10 @@ def judge_release(
     today: date,
     artifact: Artifact,
     always: tuple[str, ...] = ALWAYS,
+    absent: Mapping[str, str] | None = None,
+    uses: Mapping[str, int] | None = None,
+    fixed_policy: str | None = None,
+    registered: str | None = None,
 ) -> Verdict:
     """The verdict of `policy` on one artifact.
 
@@ -46,25 +53,35 @@ def judge_release(
     by variant name. `latency` is the report of the latency stage, in milliseconds; it times the
     merged weights and is judged with those only. `today` decides which waivers hold, nothing else.
     `always`: the variants that must be there whatever the policy names.
+
+    `absent` may state that there is no champion yet, {"champion": why}; then rules pass it over
+    where it is a further reference. `uses`: by the digest of a golden set, the candidates that the
+    ledger counts on it; None where no ledger is kept. `fixed_policy`: `Policy.fixed_digest` as
+    recorded when the evaluation began. `registered`: the digest of the weights that would ship.
+    The last two are not checked where they are None.
     Bad evidence raises nothing: it cannot be judged.
     """
-    evidence = gather(artifact, candidate, references, tuple(experts), always)
+    stated: dict[str, Any] = {"uses": uses, "fixed_policy": fixed_policy, "registered": registered}
+    evidence = gather(artifact, candidate, references, tuple(experts), always, absent)
     judged = [judge_rule(rule, evidence) for rule in policy.rules]
-    reasons = [reason for _, reason in judged]
+    reasons = [reason for one in judged for reason in one.reasons]
     if policy.latency is not None and artifact == "merged":
-        reasons.append(_judge_latency(policy.latency, latency))
+        reasons.append(judge_latency(policy.latency, latency))
     reasons = [_waive(reason, policy, today) for reason in reasons]
     used = {reason.check for reason in reasons if reason.waiver}
-    reasons = _faults(policy, evidence, today) + reasons
+    reasons = faults_of(policy, evidence, reasons, today, **stated) + reasons
     return Verdict(
         outcome=worst(reasons),
         artifacts=(artifact,),
         policy_digest=policy.digest,
         candidate_digests={artifact: candidate.model_digest},
         reasons=by_severity(reasons),
-        rows=tuple(row for row, _ in judged),
+        rows=tuple(row for one in judged for row in one.rows),
         waivers=tuple(w for w in policy.waivers if w.check in used),
         judged_on=today.isoformat() if policy.waivers else "",
+        notes=notes(policy, evidence, judged, uses),
+        improvements=improvements(policy, judged),
+        inputs={artifact: inputs_of(policy, evidence, latency=latency, always=always, **stated)},
     )
 
 
@@ -89,58 +106,10 @@ def combine(merged: Verdict, quantized: Verdict) -> Verdict:
         rows=merged.rows + quantized.rows,
         waivers=tuple(dict.fromkeys(w for verdict in both for w in verdict.waivers)),
         judged_on=max(verdict.judged_on for verdict in both),
+        notes=tuple(dict.fromkeys(note for verdict in both for note in verdict.notes)),
+        improvements=merged.improvements + quantized.improvements,
+        inputs={**merged.inputs, **quantized.inputs},
     )
-
-
-def _faults(policy: Policy, evidence: Evidence, today: date) -> list[Reason]:
-    """What makes the evidence incomplete as a whole, whatever single rules say."""
-    texts = [
-        (label := evidence.label(name), wording.cannot_compare(label, faults))
-        for name, faults in evidence.unfit.items()
-    ]
-    candidate = evidence.candidate
-    scored = {skill for skill, _ in evidence.groups[evidence.artifact]} | set(candidate.tasks)
-    texts += [
-        (
-            skill,
-            f"{skill}: was evaluated, but the policy does not say what it must show. "
-            "Add it to the policy.",
-        )
-        for skill in sorted(scored - {rule.name for rule in policy.rules})
-    ]
-    texts += [
-        (
-            w.check,
-            f"{w.check}: the waiver by {w.name} expired on {w.expires}. Renew it or remove it.",
-        )
-        for w in policy.waivers
-        if w.expired(today)
-    ]
-    return [Reason(evidence.artifact, check, "cannot judge", text) for check, text in texts]
-
-
-def _judge_latency(rule: LatencyRule, report: Mapping[str, Any] | None) -> Reason:
-    ratio = _ratio(report, rule.metric)
-    if ratio is None:
-        way_out = (
-            "Run the latency stage; where no expert is an adapter, take latency out of the policy."
-        )
-        faults = [f"there is no {rule.metric} of the merge and of base plus adapter"]
-        text = wording.cannot_judge(LATENCY, faults, way_out)
-        return Reason("merged", LATENCY, "cannot judge", text)
-    within = ratio <= rule.max_ratio
-    text = wording.latency(rule, ratio, within=within)
-    return Reason("merged", LATENCY, "promote" if within else "reject", text)
-
-
-def _ratio(report: Mapping[str, Any] | None, metric: str) -> float | None:
-    """The merge's time over base plus adapter's; None unless both are positive and finite."""
-    try:
-        ours, theirs = (float((report or {})[side][metric]) for side in ("merged", "unmerged"))
-    except (KeyError, TypeError, ValueError, OverflowError):
-        return None
-    fit = all(math.isfinite(ms) and ms > 0 for ms in (ours, theirs))
-    return ours / theirs if fit else None
 
 
 def _waive(reason: Reason, policy: Policy, today: date) -> Reason:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gates.policy import LatencyRule, Rule
+from gates.policy import LatencyRule
+from gates.row import Artifact
+from gates.rule import Rule
 from gates.statistics import Comparison
 
 
@@ -36,7 +38,7 @@ def promoted(rule: Rule, label: str, c: Comparison) -> str:
 def too_few(rule: Rule, label: str, c: Comparison) -> str:
     """The samples do not tell whether the candidate is within the margin."""
     return (
-        f"{measured(rule, label, c)}; {_samples(c.n)} too few to tell: allowing for chance, "
+        f"{measured(rule, label, c)}; {_samples(rule, c)} too few to tell: allowing for chance, "
         f"it may be {_gap(rule, -c.lower, rule.margin)} worse; {_would_decide(c.needed_n)}"
     )
 
@@ -48,7 +50,7 @@ def under_floor(rule: Rule, label: str, c: Comparison, needed: int | None, *, sh
     missed = f"{measured(rule, label, c)}; {mean} is {side} of {_value(rule, rule.floor)}"
     if shown:
         return f"{missed}, by more than chance explains"
-    return f"{missed}, though {_samples(c.n)} too few to be sure; {_would_decide(needed)}"
+    return f"{missed}, though {_samples(rule, c)} too few to be sure; {_would_decide(needed)}"
 
 
 def weak_reference(rule: Rule, label: str, mean: float) -> str:
@@ -71,6 +73,51 @@ def measured(rule: Rule, label: str, c: Comparison) -> str:
     allowed = f"at most {_gap(rule, rule.margin)} worse allowed"
     gap = f"{_gap(rule, c.difference, 0)} better" if c.difference > 0 else "no difference"
     return f"{rule.name}: {means}, {gap}, {allowed}"
+
+
+def passed_over(rule: Rule, why: str) -> str:
+    """A further reference that there is nothing to compare with, as the evidence itself states."""
+    return f"{rule.name}: passed over, since {why}"
+
+
+def improved(rule: Rule, label: str, c: Comparison) -> str:
+    """A gain beyond chance, even where every skill had a chance to show one."""
+    ours, theirs = _value(rule, c.candidate_mean), _value(rule, c.reference_mean)
+    gap = _gap(rule, c.difference, 0)
+    return (
+        f"{rule.name}: {ours}{_scale(rule)} against {theirs} of {label}, {gap} better, "
+        "more than chance explains"
+    )
+
+
+def loses_to_plain(artifact: Artifact, found: Sequence[tuple[Rule, Comparison]]) -> str:
+    """Plain task arithmetic is better at every skill; how much of it is beyond chance."""
+    means = ", ".join(
+        f"{rule.name} {_value(rule, c.reference_mean)} against {_value(rule, c.candidate_mean)}"
+        for rule, c in found
+    )
+    shown = [rule.name for rule, c in found if c.upper < 0]
+    chance = {
+        0: "though chance may explain all of it",
+        len(found): "by more than chance explains",
+    }.get(len(shown), f"by more than chance explains for {' and '.join(shown)}")
+    return (
+        f"Plain task arithmetic scores better than the {artifact} weights at every skill ({means}), "
+        f"{chance}. It needs no tuning; consider it as the candidate."
+    )
+
+
+def weaker_than_base(rule: Rule, label: str, theirs: float, base: float) -> str:
+    """The reference does worse than the base model, so being close to it shows little."""
+    return (
+        f"{rule.name}: its reference {label} scores {_value(rule, theirs, base)}, and the base "
+        f"{_value(rule, base)}; to be as good as {label} shows little."
+    )
+
+
+def fresh_examples(why: str) -> str:
+    """A golden set that was used too often, and what to do about it."""
+    return f"{why}. Write fresh examples, and seal them."
 
 
 def latency(rule: LatencyRule, ratio: float, *, within: bool) -> str:
@@ -126,8 +173,12 @@ def _scale(rule: Rule) -> str:
     return "" if _is_percent(rule) or rule.low != 0 else f" of {rule.high:g}"
 
 
-def _samples(n: int) -> str:
-    return "1 sample is" if n == 1 else f"{n:,} samples are"
+def _samples(rule: Rule, c: Comparison) -> str:
+    """How many there are, and of how many groups where they are not independent."""
+    if c.n == 1:
+        return "1 sample is"
+    groups = "" if c.clusters is None else f" with {c.clusters:,} values of {rule.cluster}"
+    return f"{c.n:,} samples{groups} are"
 
 
 def _would_decide(needed: int | None) -> str:

@@ -13,12 +13,29 @@ from typing import Any
 
 from pipeline.strict import Fields, day, sequence, shown, text
 
+# The compatibility checks by their codes. Not asked of pipeline.compat, whose import takes seconds;
+# a test holds the two together.
+COMPATIBILITY = frozenset(
+    {
+        "adapters",
+        "architecture",
+        "chat-template",
+        "licences",
+        "lineage",
+        "shapes",
+        "tokenizer",
+        "values",
+    }
+)
+
 
 @dataclass(frozen=True)
 class Waiver:
     """Who lets what pass, why, and up to and including which day."""
 
-    check: str  # a skill, "latency", the code of a compatibility check, or `code:subject`
+    # A check of the gate: a skill, one of its slices («json[language=de]»), a further reference
+    # («json[vs plain]»), "latency". Or the code of a compatibility check, or `code:subject`.
+    check: str
     name: str
     reason: str
     expires: date
@@ -27,6 +44,11 @@ class Waiver:
     def words(self) -> str:
         """All of it but the check, for a sentence: «by Ann Lee until 2026-06-30: new schema»."""
         return f"by {self.name} until {self.expires.isoformat()}: {self.reason}"
+
+    @property
+    def subject(self) -> str:
+        """The skill or the code that the check belongs to: «json» for «json[language=de]»."""
+        return self.check.partition("[")[0].partition(":")[0]
 
     def expired(self, today: date) -> bool:
         """Whether its last day is over."""
