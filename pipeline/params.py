@@ -27,7 +27,9 @@ from pipeline.strict import (
 
 SPLITS = ("train", "tune", "test")
 # Folders and files under build/ that are not a candidate's.
-RESERVED = frozenset({"base", "plain", "evals", "merged", "quantized"})
+_FOLDERS = {"base", "plain", "evals", "merged", "quantized"}
+# Variants that a policy may name besides.
+RESERVED = frozenset(_FOLDERS | {"best-expert", "unmerged", "champion"})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
@@ -39,6 +41,8 @@ class Skill:
     task: str  # a YAML file of the workspace, or the name of a task that lm-eval ships
     metrics: tuple[str, ...]
     golden: Path | None  # folder of golden sets; None for a task of lm-eval's own
+    # Fields of the golden rows to record with each score: what a policy slices and clusters by.
+    attributes: tuple[str, ...] = ()
 
     def split(self, name: str) -> Path | None:
         """The golden set of one of SPLITS as a JSONL path; None where the task has its own data."""
@@ -163,6 +167,9 @@ def _skill(name: str, value: Any, golden: Path | None, where: str, faults: list[
     fields = Fields(value, where, faults)
     task = fields.get("task", text, "a task file (evals/...yaml) or the name of an lm-eval task")
     metrics = fields.get("metrics", _words, "a list of metric names")
+    attributes = fields.get(
+        "attributes", _once, "a list of field names of the golden rows, each once", ()
+    )
     fields.done()
     ours = bool(task) and task.endswith((".yaml", ".yml"))
     if ours and golden is None:
@@ -170,7 +177,7 @@ def _skill(name: str, value: Any, golden: Path | None, where: str, faults: list[
             f"{where}.task is a file, so evaluate.golden must name the folder of golden sets "
             f"(GOLDEN/test/{name}.jsonl)."
         )
-    return Skill(name, task, metrics or (), golden if ours else None)
+    return Skill(name, task, metrics or (), golden if ours else None, attributes or ())
 
 
 def _quantize(value: Any, where: str, faults: list[str]) -> QuantizeParams:
@@ -236,6 +243,13 @@ def _inside(value: Any) -> Path:
 
 def _words(value: Any) -> tuple[str, ...]:
     return tuple(text(word) for word in filled(sequence)(value))
+
+
+def _once(value: Any) -> tuple[str, ...]:
+    words = _words(value)
+    if len(set(words)) < len(words):
+        raise ValueError
+    return words
 
 
 def _group(value: Any) -> int | str:

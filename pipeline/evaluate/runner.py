@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.errors import InputError
 from pipeline.evaluate.backend import device_of, load_backend
 from pipeline.evaluate.runtime import quiet, repeatable
-from pipeline.evaluate.scores import Samples, skill_answers, skill_scores
+from pipeline.evaluate.scores import Samples, golden_attributes, skill_answers, skill_scores
 from pipeline.evaluate.tasks import SkillSpec, SkillTask, load_skills
 from pipeline.facts import (
     Evaluation,
@@ -54,11 +54,13 @@ def evaluate(
 
     `model` and `adapter` are folders; `reference` is what the record calls them (default:
     MODEL+ADAPTER), and `model_digest` covers them. Files appear only when every skill is scored.
-    Raises InputError that says what is missing: a task, a metric, a sample, a finite score, or room
-    for a prompt.
+    Raises InputError that says what is missing: a task, a metric, a field, a sample, a finite
+    score, or room for a prompt.
     """
     with quiet(), repeatable(settings.seed):
         tasks = load_skills(skills, settings.max_new_tokens)
+        for task in tasks:  # before the model is read
+            golden_attributes(task, skills[task.skill].attributes)
         lm = load_backend(
             settings.backend,
             settings.model_args,
@@ -86,7 +88,10 @@ def evaluate(
 def _scores(
     tasks: list[SkillTask], skills: Mapping[str, SkillSpec], samples: Samples, limit: int | None
 ) -> tuple[Score, ...]:
-    by_skill = (skill_scores(task, skills[task.skill].metrics, samples, limit) for task in tasks)
+    specs = ((task, skills[task.skill]) for task in tasks)
+    by_skill = (
+        skill_scores(task, spec.metrics, samples, limit, spec.attributes) for task, spec in specs
+    )
     return tuple(score for scores in by_skill for score in scores)
 
 

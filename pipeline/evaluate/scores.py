@@ -10,19 +10,28 @@ from typing import Any
 from pipeline.errors import InputError
 from pipeline.evaluate.tasks import SkillTask
 from pipeline.facts import Score, canonical_json, digest_of
+from pipeline.strict import shown
+
+LONGEST_LABEL = 100  # characters of an attribute: more is a text, not the name of a group
 
 Samples = Mapping[str, Sequence[Mapping[str, Any]]]  # logged samples by part of a skill
 
 
 def skill_scores(
-    task: SkillTask, metrics: Sequence[str], samples: Samples, limit: int | None
+    task: SkillTask,
+    metrics: Sequence[str],
+    samples: Samples,
+    limit: int | None,
+    attributes: Sequence[str] = (),
 ) -> list[Score]:
     """One score per metric and sample, metric by metric, in the order of the golden set.
 
-    Raises InputError where a metric is missing or not a finite number, or where the samples are not
-    exactly those of the golden set (its first `limit` rows, where that is set).
+    `attributes` names the fields of the golden row that each score carries. Raises InputError where
+    a metric is missing or not a finite number, where a field is missing or no label, or where the
+    samples are not exactly those of the golden set (its first `limit` rows, where that is set).
     """
     golden = {row["id"]: digest_of(row) for row in task.rows}
+    fields = golden_attributes(task, attributes)
     scores = [
         Score(
             task.skill,
@@ -30,6 +39,9 @@ def skill_scores(
             sample_id,
             golden.get(sample_id) or _content_digest(sample),
             _value(task, metric, sample_id, sample),
+            fields[sample_id]
+            if sample_id in fields
+            else _attributes(task, sample_id, sample["doc"], attributes),
         )
         for metric in metrics
         for sample_id, sample in _samples(task, metric, samples)
@@ -38,6 +50,16 @@ def skill_scores(
     for metric in metrics:
         _check_complete(task, metric, expected, [s.sample_id for s in scores if s.metric == metric])
     return scores
+
+
+def golden_attributes(
+    task: SkillTask, attributes: Sequence[str]
+) -> dict[str, tuple[tuple[str, str], ...]]:
+    """The attributes of every golden row by its id; {} for a task with lm-eval's own data.
+
+    Raises InputError naming the first row that lacks a field, or has no label in it.
+    """
+    return {row["id"]: _attributes(task, row["id"], row, attributes) for row in task.rows}
 
 
 def skill_answers(task: SkillTask, samples: Samples) -> list[dict[str, str]]:
@@ -93,6 +115,36 @@ def _value(task: SkillTask, metric: str, sample_id: str, sample: Mapping[str, An
             "it must be one finite number per sample. Choose another metric, or correct the task."
         )
     return value
+
+
+def _attributes(
+    task: SkillTask, sample_id: str, row: Mapping[str, Any], names: Sequence[str]
+) -> tuple[tuple[str, str], ...]:
+    return tuple((name, _label(task, sample_id, row, name)) for name in sorted(names))
+
+
+def _label(task: SkillTask, sample_id: str, row: Mapping[str, Any], name: str) -> str:
+    """A field as text, for it becomes part of a check's name; JSON for a number or a boolean."""
+    key = f"params.yaml: evaluate.skills.{task.skill}.attributes"
+    if name not in row:
+        raise InputError(
+            f"{key} names {name!r}, which row {sample_id} does not have; "
+            f"it has {', '.join(map(str, row))}. Correct the name, or fill the field in every row."
+        )
+    value = row[name]
+    label = value if isinstance(value, str) else _json_scalar(value)
+    if not label.strip() or len(label) > LONGEST_LABEL or not label.isprintable():
+        raise InputError(
+            f"{key}: {name} of row {sample_id} is {shown(value)}; it must be a text on one line of "
+            f"1 to {LONGEST_LABEL} characters, a number, true or false: it names a group of samples."
+        )
+    return label
+
+
+def _json_scalar(value: Any) -> str:
+    """The JSON of a finite number or a boolean; "" for anything else, which is no label."""
+    is_scalar = isinstance(value, bool | int | float) and math.isfinite(value)
+    return canonical_json(value) if is_scalar else ""
 
 
 def _check_complete(

@@ -25,6 +25,7 @@ class SkillSpec:
     golden: Path | None  # the JSONL that replaces the YAML's data; None for lm-eval's own tasks
     # Per-sample metrics to keep; «NAME,FILTER» where a task has several filters.
     metrics: tuple[str, ...]
+    attributes: tuple[str, ...] = ()  # fields of the golden rows to record with each score
 
 
 @dataclass(frozen=True)

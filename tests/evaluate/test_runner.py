@@ -86,6 +86,24 @@ def test_what_is_written_reads_back_the_same(run: Any, tmp_path: Path) -> None:
     assert run() == read_evaluation(tmp_path / "out" / "base.json")
 
 
+def test_attributes_are_written_with_every_score_and_read_back(
+    run: Any, rows: list[dict[str, Any]], golden: Path, task: Path, write_rows: Any, tmp_path: Path
+) -> None:
+    write_rows(golden, [{**row, "language": "de" if i < 2 else "en"} for i, row in enumerate(rows)])
+    spec = SkillSpec(str(task), golden, ("length", "keys"), ("language",))
+    run(skills={"words": spec})
+    read = read_evaluation(tmp_path / "out" / "base.json")
+    assert [dict(s.attributes)["language"] for s in read.scores] == [*(["de"] * 2 + ["en"] * 4)] * 2
+
+
+def test_a_field_that_no_row_has_is_refused_before_the_model_is_read(
+    run: Any, golden: Path, task: Path
+) -> None:
+    spec = SkillSpec(str(task), golden, ("length",), ("language",))
+    with pytest.raises(InputError, match="names 'language', which row words-0000 does not have"):
+        run(skills={"words": spec}, model="no such model")
+
+
 def test_two_runs_write_the_same_bytes(run: Any, tmp_path: Path) -> None:
     for name in ("one", "two"):
         run(out=tmp_path / name)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gates.rule import attribute_text
 from pipeline.errors import InputError
 from pipeline.evaluate.scores import skill_answers, skill_scores
 from pipeline.evaluate.tasks import SkillTask
@@ -79,6 +80,66 @@ def test_a_limit_expects_the_first_rows_only() -> None:
     assert len(skill_scores(TASK, ("exact",), samples(1, 1), 2)) == 2
     with pytest.raises(InputError, match=r"unexpected: j-2"):
         skill_scores(TASK, ("exact",), samples(1, 1, 1), 2)
+
+
+def with_rows(*rows: dict[str, Any]) -> tuple[SkillTask, dict[str, list[dict[str, Any]]]]:
+    """A task over these rows, and samples that score each of them 1."""
+    task = SkillTask("json", "harbor_json", "d", "g", rows, {"json": None})
+    return task, {"json": [sample(row, 1) for row in rows]}
+
+
+def test_a_score_carries_the_named_fields_of_its_golden_row_in_order_of_their_names() -> None:
+    task, found = with_rows(
+        {"id": "j-0", "prompt": "p", "language": "de", "document": 7, "long": True, "share": 0.5}
+    )
+    (score,) = skill_scores(task, ("exact",), found, None, ("language", "document", "long"))
+    assert score.attributes == (("document", "7"), ("language", "de"), ("long", "true"))
+    (score,) = skill_scores(task, ("exact",), found, None)
+    assert score.attributes == ()
+
+
+def test_a_label_is_written_as_a_policy_reads_it() -> None:
+    values = ["de", 7, True, 0.5]
+    rows = [{"id": f"j-{i}", "field": value} for i, value in enumerate(values)]
+    task, found = with_rows(*rows)
+    labels = [
+        dict(s.attributes)["field"] for s in skill_scores(task, ("exact",), found, None, ("field",))
+    ]
+    assert labels == [attribute_text(value) for value in values]
+
+
+def test_a_field_that_a_row_lacks_is_refused_naming_the_row() -> None:
+    task, found = with_rows({"id": "j-0", "language": "de"}, {"id": "j-1", "lang": "de"})
+    with pytest.raises(
+        InputError, match=r"names 'language', which row j-1 does not have; it has id, lang"
+    ):
+        skill_scores(task, ("exact",), found, None, ("language",))
+
+
+@pytest.mark.parametrize("value", [None, "", "  ", ["de"], {"a": 1}, "two\nlines", "x" * 101])
+def test_a_field_that_names_no_group_is_refused(value: Any) -> None:
+    task, found = with_rows({"id": "j-0", "language": value})
+    with pytest.raises(
+        InputError, match=r"language of row j-0 is .* it must be a text on one line"
+    ):
+        skill_scores(task, ("exact",), found, None, ("language",))
+
+
+def test_metric_code_that_changes_its_document_does_not_change_the_attributes() -> None:
+    task, found = with_rows({"id": "j-0", "language": "de"})
+    found["json"][0]["doc"] = {"id": "j-0", "language": "en"}
+    (score,) = skill_scores(task, ("exact",), found, None, ("language",))
+    assert score.attributes == (("language", "de"),)
+
+
+def test_documents_of_lm_evals_own_have_attributes_too() -> None:
+    part = type("Part", (), {"eval_docs": range(1)})()
+    task = SkillTask("general", "arc", "d", "", (), {"general/arc": part})
+    found = {"general/arc": [sample({"id": "0-0", "subject": "physics"}, 1)]}
+    (score,) = skill_scores(task, ("exact",), found, None, ("subject",))
+    assert score.attributes == (("subject", "physics"),)
+    with pytest.raises(InputError, match=r"which row general/arc:000000 does not have"):
+        skill_scores(task, ("exact",), found, None, ("topic",))
 
 
 def test_a_metric_of_several_filters_must_name_one() -> None:
