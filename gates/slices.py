@@ -46,7 +46,8 @@ def _by_value(
     unmatched = [value for value in one.only if value not in values]
     if unmatched:
         has = f"the field has {_listed(values)}"
-        fault = f"no sample has the {one.field} {' or '.join(unmatched)} that it names; {has}"
+        named = " or ".join(f"{one.field}={value}" for value in unmatched)
+        fault = f"no sample has {named}, which it names; {has}"
         return [_cannot(rule, one, blank, [fault], "Mend `only`, or the golden set.")]
     chosen = one.only or values
     if len(chosen) > MOST:

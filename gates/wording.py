@@ -15,6 +15,8 @@ from gates.row import Artifact
 from gates.rule import Rule
 from gates.statistics import Comparison
 
+_NO_LOSS = "no loss allowed"
+
 
 def cannot_judge(check: str, faults: Sequence[str], way_out: str) -> str:
     """Why a check has no result, and what to do about it."""
@@ -66,11 +68,11 @@ def measured(rule: Rule, label: str, c: Comparison) -> str:
     """Both means, their difference and the margin: the part that every result has."""
     ours, theirs = _value(rule, c.candidate_mean), _value(rule, c.reference_mean)
     means = f"{ours}{_scale(rule)} against {theirs} of {label}"
-    limit = _number(rule, rule.margin)
     if c.difference < 0:
         gap = _gap(rule, -c.difference, rule.margin)
-        return f"{rule.name}: {means}, {gap} worse, at most {limit} allowed"
-    allowed = f"at most {_gap(rule, rule.margin)} worse allowed"
+        allowed = f"at most {_number(rule, rule.margin)} allowed" if rule.margin else "none allowed"
+        return f"{rule.name}: {means}, {gap} worse, {allowed}"
+    allowed = f"at most {_gap(rule, rule.margin)} worse allowed" if rule.margin else _NO_LOSS
     gap = f"{_gap(rule, c.difference, 0)} better" if c.difference > 0 else "no difference"
     return f"{rule.name}: {means}, {gap}, {allowed}"
 

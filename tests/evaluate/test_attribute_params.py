@@ -11,7 +11,8 @@ import yaml
 from pipeline.errors import InputError
 from pipeline.params import Params, load_params
 
-SHIPPED = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+ROOT = Path(__file__).parents[2]
+SHIPPED = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 
 
 def loaded(tmp_path: Path, skill: dict[str, Any], experts: dict[str, str] | None = None) -> Params:

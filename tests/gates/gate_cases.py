@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
@@ -83,12 +84,16 @@ def verdict(
     policy: Mapping[str, Any] = POLICY,
     swap: Mapping[str, Callable[[Evaluation], Evaluation]] | None = None,
     drop: str = "",
+    add: Mapping[str, Evaluation] | None = None,
     **more: Any,
 ) -> Verdict:
-    """The verdict on a candidate, by default a good one; `swap` changes variants, `drop` leaves one out."""
+    """The verdict on a candidate, by default a good one.
+
+    `swap` changes variants, `drop` leaves one out, `add` adds further ones.
+    """
     artifact = more.pop("artifact", "merged")
     candidate = candidate or evaluation(artifact, GOOD)
-    others = {name: e for name, e in references().items() if name != drop}
+    others = {name: e for name, e in references().items() if name != drop} | dict(add or {})
     for name, change in (swap or {}).items():
         if name == artifact:
             candidate = change(candidate)
@@ -129,6 +134,27 @@ def rescored(
 def with_scores(skill: str, values: Sequence[float]) -> Callable[[Evaluation], Evaluation]:
     """The scores of a skill replaced, in their order."""
     return rescored(skill, lambda i, s: replace(s, score=values[i]))
+
+
+def attributed(
+    skill: str, fields: Callable[[int], Mapping[str, str]]
+) -> Callable[[Evaluation], Evaluation]:
+    """The fields of each golden row of a skill, by its number."""
+    return rescored(skill, lambda i, s: replace(s, attributes=tuple(sorted(fields(i).items()))))
+
+
+def everywhere(
+    change: Callable[[Evaluation], Evaluation], *more: str
+) -> dict[str, Callable[[Evaluation], Evaluation]]:
+    """`change` for the candidate, every reference, and `more` variants."""
+    return dict.fromkeys(("merged", *references(), *more), change)
+
+
+def policy_with(skill: str, **figures: Any) -> dict[str, Any]:
+    """POLICY with these figures of one of its rules."""
+    policy = copy.deepcopy(POLICY)
+    policy["skills" if skill in policy["skills"] else "safety"][skill] |= figures
+    return policy
 
 
 def with_task(skill: str, **facts: Any) -> Callable[[Evaluation], Evaluation]:

@@ -20,6 +20,7 @@ from gate_cases import (
     N,
     column,
     evaluation,
+    policy_with,
     reason,
     references,
     rescored,
@@ -32,13 +33,6 @@ from gate_cases import (
 from gates import Policy, Verdict, combine, judge_release
 from pipeline.errors import CorruptArtifactError
 from pipeline.facts import Evaluation
-
-
-def policy_with(skill: str, **figures: Any) -> dict[str, Any]:
-    policy = copy.deepcopy(POLICY)
-    policy["skills" if skill in policy["skills"] else "safety"][skill] |= figures
-    return policy
-
 
 # What is promoted, and what is not
 
