@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -47,28 +48,54 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Block:
-    """A run of rows of every operand of a method, float32 [rows, columns] each.
+class Stored:
+    """What the operands of a block are made of: a tensor each, [rows, columns] of one type, as it is stored.
 
-    The tensors are valid until the next block is asked for, and whoever has the block may change
-    them. `base` is the base's own rows where there is one: not a difference, and not to be changed.
-    `together` is the memory of all operands as [count, rows, columns], where they lie so.
+    An operand is the tensor itself; with `minus` it is the tensor minus `base`.
     """
 
-    span: range
-    operands: Sequence[Tensor]
+    tensors: Sequence[Tensor]
     base: Tensor | None = None
-    together: Tensor | None = None
+    minus: bool = False
 
-    @property
+
+class Block:
+    """A run of rows of every operand of a method.
+
+    Valid until the next block is asked for. `fused`: whether the compiled loops (pipeline.merge.fused) may work
+    on `stored`; everything else is for torch, and made of it when it is asked for.
+    """
+
+    def __init__(
+        self, span: range, stored: Stored, *, fused: bool = False, into: Tensor | None = None
+    ) -> None:
+        """`into`: memory for the operands as float32 [count, rows, columns]."""
+        self.span, self.stored, self.fused, self._into = span, stored, fused, into
+
+    @cached_property
     def stack(self) -> Tensor:
-        """All operands as one tensor [count, rows, columns], so that an operation is called once for all."""
-        return torch.stack(list(self.operands)) if self.together is None else self.together
+        """All operands, float32 [count, rows, columns]; whoever has the block may change them."""
+        tensors, base = self.stored.tensors, self.base if self.stored.minus else None
+        shape = (len(tensors), *tensors[0].shape)
+        stack = torch.empty(shape, device=tensors[0].device) if self._into is None else self._into
+        for tensor, operand in zip(tensors, stack, strict=True):
+            operand.copy_(tensor)
+        return stack if base is None else stack.sub_(base)
+
+    @cached_property
+    def operands(self) -> Sequence[Tensor]:
+        """The operands, float32 [rows, columns] each; whoever has the block may change them."""
+        return self.stack.unbind()
+
+    @cached_property
+    def base(self) -> Tensor | None:
+        """The base's own rows, float32, where there is one: not a difference, and not to be changed."""
+        return None if self.stored.base is None else self.stored.base.float()
 
     @property
     def first(self) -> int:
         """The flat index in the tensor of the block's first element."""
-        return self.span.start * self.operands[0].shape[1]
+        return self.span.start * self.stored.tensors[0].shape[1]
 
 
 class Operands(Protocol):
@@ -112,6 +139,5 @@ class Held:
             rows = slice(span.start, span.stop)
             yield Block(
                 span,
-                [table[rows].clone() for table in tables],
-                None if base is None else base[rows],
+                Stored([table[rows] for table in tables], None if base is None else base[rows]),
             )

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import EnvironmentFault
+from pipeline.merge import fused
 from pipeline.merge.journal import Hasher, Journal
 from pipeline.merge.plan import FLOATS, Plan, Step
 from pipeline.merge.reading import Reader, Scratch
@@ -82,6 +83,8 @@ class _Work:
         self._hasher, self._progress = hasher, progress
         self._local, self._lock, self._stop = threading.local(), threading.Lock(), threading.Event()
         self._done, self._all = 0, sum(step.spec.nbytes for step in plan.steps)
+        computed = sum(step.spec.elements for step in plan.steps if not step.copied)
+        self._fused = how.device == "cpu" and fused.worth_it(computed)
 
     def all(self, steps: Sequence[Step]) -> None:
         """Every step, `threads` at a time."""
@@ -128,7 +131,16 @@ class _Work:
 
         how = self._how
         with torch.inference_mode():
-            compute(self._plan, step, how.seed, self._reader, self._scratch, sink, how.device)
+            compute(
+                self._plan,
+                step,
+                how.seed,
+                self._reader,
+                self._scratch,
+                sink,
+                how.device,
+                self._fused,
+            )
 
 
 def _in_order(plan: Plan, shards: Sequence[Shard]) -> list[Step]:

@@ -13,7 +13,7 @@ from pipeline.merge.blocks import BLOCK_ELEMENTS, Grid
 from pipeline.merge.draws import draw_key
 from pipeline.merge.methods import apply_method
 from pipeline.merge.plan import Operand, Plan, Step
-from pipeline.merge.stream import HELD_BYTES
+from pipeline.merge.stream import MADE_BYTES, made_bytes
 
 # Interpreter, torch and its libraries, resident before the first tensor is read. Measured, Linux x86-64, torch 2.13.
 _RESIDENT_BYTES = 420_000_000
@@ -71,12 +71,12 @@ def _read_bytes(step: Step, passes: int) -> int:
 
 
 def _worker_bytes(step: Step, passes: int) -> int:
-    """The memory of one worker at this step: float32 blocks, an adapter's factors, stored tensors that it keeps."""
+    """The memory of one worker at this step: float32 blocks, an adapter's factors, the changes that it keeps."""
     block = max(BLOCK_ELEMENTS, Grid.of(step.shape).columns)
     factors = sum(o.weights.change_bytes(o.name) for o in step.operands)
-    stored = _read_bytes(step, 1)
-    kept = stored if passes > 1 and stored <= HELD_BYTES else 0
-    return 4 * block * (len(step.operands) + _BUFFERS) + factors + kept
+    made = made_bytes(step)
+    kept = made if passes > 1 and made <= MADE_BYTES else 0
+    return 4 * block * (2 * len(step.operands) + _BUFFERS) + factors + kept
 
 
 def _seconds_per_element(plan: Plan, computed: list[Step]) -> float:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import NoReturn
 
 import torch
 from torch import Tensor
 
 from pipeline.errors import InputError
-from pipeline.merge.blocks import Block, Grid
+from pipeline.merge import fused
+from pipeline.merge.blocks import Block, Grid, Stored
 from pipeline.merge.changes import Change, Changes
 from pipeline.merge.draws import draw_key
 from pipeline.merge.methods import method_function
@@ -18,21 +20,29 @@ from pipeline.merge.reading import Reader, Scratch
 from pipeline.merge.weights import Weights
 from pipeline.sources.tensors import DTYPES, TensorInfo
 
-# So much of a tensor's operands one worker keeps as they are stored, between the passes of a method.
-HELD_BYTES = 1 << 27
+# So much of the differences that adapters make does one worker keep between the passes of a method. Stored
+# tensors are read again in each: that is as fast from the page cache, block by block, as from memory of our own.
+MADE_BYTES = 3 << 26
 # Takes (index of the first element, the values [rows, columns] in the output's type).
 Sink = Callable[[int, Tensor], None]
 
 
 def compute(
-    plan: Plan, step: Step, seed: int, reader: Reader, scratch: Scratch, sink: Sink, device: str
+    plan: Plan,
+    step: Step,
+    seed: int,
+    reader: Reader,
+    scratch: Scratch,
+    sink: Sink,
+    device: str = "cpu",
+    fused_loops: bool = False,
 ) -> None:
     """Give the output tensor of `step` to `sink`, in order, in blocks that are valid until the next one.
 
     Random draws are keyed by the seed, the reference of a model as the recipe names it, and the
     name of the output tensor. Raises InputError naming the tensor where the result holds infinities or NaN.
     """
-    inputs = StepOperands(plan, step, reader, scratch, device)
+    inputs = StepOperands(plan, step, reader, scratch, device, fused_loops)
     settings = dict(step.settings)
     if plan.recipe.method.random:
         names = [str(operand.weights.reference) for operand in step.operands]
@@ -40,12 +50,21 @@ def compute(
     apply = method_function(plan.recipe.merge_method)(inputs, **settings)
     dtype = getattr(torch, FLOATS[step.dtype])
     for block in inputs.blocks():
-        result = apply(block)
-        if block.base is not None:
-            result = result.add_(block.base)
-        _check_finite(step, result, dtype)
-        out = scratch.take("output", (result.shape[0], result.shape[1]), dtype)
-        sink(block.first, out.copy_(result))
+        out = scratch.take("output", (len(block.span), inputs.grid.columns), dtype)
+        _finish(step, block, apply(block), out)
+        sink(block.first, out)
+
+
+def _finish(step: Step, block: Block, result: Tensor, out: Tensor) -> None:
+    """`out` = the result, added to the base where there is one, in the output's type."""
+    if block.fused and fused.fits(out):
+        if not fused.finish(result, block.stored.base, out):
+            _not_finite(step)
+        return
+    if block.base is not None:
+        result = result.add_(block.base)
+    _check_finite(step, result, out.dtype)
+    out.copy_(result)
 
 
 def check_stored(step: Step, info: TensorInfo, reader: Reader, scratch: Scratch) -> None:
@@ -71,20 +90,26 @@ class StepOperands:
     """The operands of one step as a method sees them (pipeline.merge.blocks.Operands)."""
 
     def __init__(
-        self, plan: Plan, step: Step, reader: Reader, scratch: Scratch, device: str = "cpu"
+        self,
+        plan: Plan,
+        step: Step,
+        reader: Reader,
+        scratch: Scratch,
+        device: str = "cpu",
+        fused_loops: bool = False,
     ) -> None:
+        """`fused_loops`: whether methods may use pipeline.merge.fused; the bits are the same."""
         self.step, self.plan = step, plan
         self.grid, self.count = Grid.of(step.shape), len(step.operands)
         self._reader, self._scratch, self._device = reader, scratch, device
         dtype = plan.recipe.dtype
         self._dtype: torch.dtype | None = getattr(torch, dtype) if dtype else None
-        self._held: dict[str, Tensor] = {}
-        self._read_spans: set[tuple[str, range]] = set()
+        self._fused = fused_loops and device == "cpu"
         self._tables = self._all_tables() if step.rows else {}
         self._parts = [] if step.rows else [self._part(operand) for operand in step.operands]
         self._base = self._part(step.base) if step.base and not step.rows else None
-        if plan.recipe.method.passes > 1:
-            self._hold([*self._parts, *([self._base] if self._base else [])])
+        self._made = self._room_for_made() if plan.recipe.method.passes > 1 else None
+        self._made_spans: set[range] = set()
 
     def blocks(self, spans: Iterable[range] | None = None) -> Iterator[Block]:
         """The blocks of the rows `spans`, in that order; of all rows where it is None."""
@@ -94,21 +119,54 @@ class StepOperands:
             yield block if self._device == "cpu" else _moved(block, self._device)
 
     def _read(self, span: range) -> Block:
-        rows, columns = len(span), self.grid.columns
-        stack = self._scratch.take("operands", (self.count * rows, columns), torch.float32)
-        stack = stack.view(self.count, rows, columns)
+        parts = [*self._parts, self._base] if self._base else self._parts
+        if any(part.change for part in parts):
+            return self._changed(span)
+        tensors = [self._raw(part.info, span, slot) for slot, part in enumerate(self._parts)]
+        base = self._raw(self._base.info, span, "base") if self._base else None
+        return self._block(span, Stored(tensors, base, minus=base is not None))
+
+    def _changed(self, span: range) -> Block:
+        """Where adapters change an operand or the base, operands are made in float32 before a method sees them."""
+        stack = self._stack(span)
         if self._base is None:
             for part, into in zip(self._parts, stack, strict=True):
                 self._value(part, span, into)
-            return Block(span, stack.unbind(), None, stack)
-        base = self._rows(self._base.info, span, "base")
+            return self._block(span, Stored(stack.unbind()))
+        stored = self._raw(self._base.info, span, "base")
+        if self._made is not None and span in self._made_spans:
+            return self._block(span, Stored(stack.unbind(), stored))
+        self._made_spans.add(span)
+        base = self._scratch.take("base", (len(span), self.grid.columns), torch.float32)
+        base.copy_(stored)
         for part, into in zip(self._parts, stack, strict=True):
             self._difference(part, span, base, into)
         if self._base.change:
             delta = self._base.change.delta(span, base)
             stack.sub_(delta)
-            base = base + delta
-        return Block(span, stack.unbind(), base, stack)
+            stored = base + delta
+        return self._block(span, Stored(stack.unbind(), stored))
+
+    def _stack(self, span: range) -> Tensor:
+        """Memory for the operands as float32 [count, rows, columns]."""
+        if self._made is not None:
+            return self._made[:, span.start : span.stop]
+        rows, columns = len(span), self.grid.columns
+        stack = self._scratch.take("operands", (self.count * rows, columns), torch.float32)
+        return stack.view(self.count, rows, columns)
+
+    def _block(self, span: range, stored: Stored) -> Block:
+        tensors = stored.tensors
+        alike = all(tensor.dtype == tensors[0].dtype for tensor in tensors)
+        into = self._scratch.take(
+            "stack", (self.count * len(span), self.grid.columns), torch.float32
+        )
+        return Block(
+            span,
+            stored,
+            fused=self._fused and alike and fused.fits(*tensors, stored.base),
+            into=into.view(self.count, len(span), self.grid.columns),
+        )
 
     def _difference(self, part: _Part, span: range, base: Tensor, into: Tensor) -> None:
         """Operand minus the stored base.
@@ -137,36 +195,26 @@ class StepOperands:
 
     def _convert(self, info: TensorInfo, span: range, into: Tensor) -> Tensor:
         """Rows of a checkpoint's tensor, rounded to the recipe's dtype first; returns `into`."""
-        raw = self._raw(info, span)
-        if self._dtype and raw.dtype != self._dtype:
-            raw = raw.to(self._dtype)
-        return into.copy_(raw)
+        return into.copy_(self._raw(info, span, "raw"))
 
-    def _hold(self, parts: Sequence[_Part]) -> None:
-        """Make room to read each stored tensor once, where all of them together are small."""
-        infos = {_key(part.info): part.info for part in parts}
-        if sum(info.end - info.start for info in infos.values()) > HELD_BYTES:
-            return
-        for number, (key, info) in enumerate(infos.items()):
-            grid, dtype = Grid.of(info.shape), getattr(torch, DTYPES[info.dtype][1])
-            shape = (grid.rows, grid.columns)
-            self._held[key] = self._scratch.take(("held", number, dtype), shape, dtype)
+    def _raw(self, info: TensorInfo, span: range, slot: Hashable) -> Tensor:
+        """Rows in the recipe's dtype."""
+        raw = self._stored(info, span, slot)
+        return raw if self._dtype in (None, raw.dtype) else raw.to(self._dtype)
 
-    def _raw(self, info: TensorInfo, span: range) -> Tensor:
-        """Rows as they are stored."""
-        key = _key(info)
-        held = self._held.get(key)
-        if held is None:
-            return self._fresh(info, span)
-        rows = held[span.start : span.stop]
-        if (key, span) not in self._read_spans:
-            self._reader.read(info, span.start * held.shape[1], rows)
-            self._read_spans.add((key, span))
-        return rows
+    def _room_for_made(self) -> Tensor | None:
+        """Memory for what adapters make of the whole tensor, [count, rows, columns], where it is not too much."""
+        made = made_bytes(self.step)
+        if self.step.rows or not self._base or self._base.change or not 0 < made <= MADE_BYTES:
+            return None
+        shape = (self.count * self.grid.rows, self.grid.columns)
+        made_of = self._scratch.take("made", shape, torch.float32)
+        return made_of.view(self.count, self.grid.rows, self.grid.columns)
 
-    def _fresh(self, info: TensorInfo, span: range) -> Tensor:
+    def _stored(self, info: TensorInfo, span: range, slot: Hashable) -> Tensor:
+        """Rows as they are stored; valid until the slot is used again."""
         columns, dtype = Grid.of(info.shape).columns, getattr(torch, DTYPES[info.dtype][1])
-        raw = self._scratch.take(("raw", dtype), (len(span), columns), dtype)
+        raw = self._scratch.take((slot, dtype), (len(span), columns), dtype)
         return self._reader.read(info, span.start * columns, raw)
 
     def _part(self, operand: Operand) -> _Part:
@@ -182,7 +230,7 @@ class StepOperands:
         return weights.change(
             name,
             lambda span: self._rows(info, span, "norms"),
-            lambda info, span: self._raw(info, span).to(torch.float32, copy=True),
+            lambda info, span: self._stored(info, span, "change").to(torch.float32, copy=True),
         )
 
     def _all_tables(self) -> dict[Weights, Change | Changes | None]:
@@ -196,10 +244,8 @@ class StepOperands:
         assert self.plan.vocabulary
         values = self.plan.vocabulary.remap(span, list(self._tables), self._gathered)
         operands = [values[operand.weights] for operand in self.step.operands]
-        if self.step.base is None:
-            return Block(span, [operand.clone() for operand in operands])
-        base = values[self.step.base.weights]
-        return Block(span, [operand - base for operand in operands], base)
+        base = values[self.step.base.weights] if self.step.base else None
+        return self._block(span, Stored(operands, base, minus=base is not None))
 
     def _gathered(self, weights: Weights, ids: Tensor) -> Tensor:
         """Rows of a model's tensor by id, zeros for -1; runs of ids are read together."""
@@ -209,10 +255,6 @@ class StepOperands:
             rows = self._rows(info, run, "gathered")
             found[at : at + len(run)] = rows + change.delta(run, rows) if change else rows
         return found
-
-
-def _key(info: TensorInfo) -> str:
-    return f"{info.file}:{info.start}"
 
 
 def _runs(ids: Tensor) -> Iterator[tuple[int, range]]:
@@ -226,18 +268,29 @@ def _runs(ids: Tensor) -> Iterator[tuple[int, range]]:
 
 
 def _moved(block: Block, device: str) -> Block:
-    stack = block.stack.to(device, non_blocking=True)
-    base = None if block.base is None else block.base.to(device, non_blocking=True)
-    return Block(block.span, stack.unbind(), base, stack)
+    stored = block.stored
+    base = None if stored.base is None else stored.base.to(device, non_blocking=True)
+    tensors = [tensor.to(device, non_blocking=True) for tensor in stored.tensors]
+    return Block(block.span, Stored(tensors, base, stored.minus))
 
 
 def _check_finite(step: Step, result: Tensor, dtype: torch.dtype) -> None:
     low, high = torch.aminmax(result)
     limit = torch.finfo(dtype).max
     if not (float(low) >= -limit and float(high) <= limit):
-        raise InputError(
-            f"{step.name}: the merge has infinite or undefined values. "
-            "Either a source has them (`mergegate check` names it), "
-            f"or they exceed the range of {FLOATS[step.dtype]}: "
-            "set out_dtype: bfloat16 or float32, or lower weight and lambda."
-        )
+        _not_finite(step)
+
+
+def _not_finite(step: Step) -> NoReturn:
+    raise InputError(
+        f"{step.name}: the merge has infinite or undefined values. "
+        "Either a source has them (`mergegate check` names it), "
+        f"or they exceed the range of {FLOATS[step.dtype]}: "
+        "set out_dtype: bfloat16 or float32, or lower weight and lambda."
+    )
+
+
+def made_bytes(step: Step) -> int:
+    """Float32 differences of a step that adapters make rather than files hold; 0 where there are none."""
+    adapted = any(operand.weights.adapted(operand.name) for operand in step.operands)
+    return 4 * len(step.operands) * step.spec.elements if adapted and step.base else 0

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pipeline.merge.blocks import Block, Grid, Operands
 from pipeline.merge.methods.registry import Apply, method
-from pipeline.merge.methods.selection import Streams, select
+from pipeline.merge.methods.selection import OfTensor, Streams, select
 
 _QUARTILES = (0.25, 0.5, 0.75)
 # Tukey's fence, in interquartile ranges; here from the median.
@@ -79,9 +80,9 @@ def _threshold(deltas: Operands, divergence: Tensor) -> float:
     """median + 1.5 (Q3 - Q1) of the importances."""
     elements = deltas.grid.elements
 
-    def read(spans: Iterable[range] | None) -> Iterator[tuple[range, Sequence[Tensor]]]:
+    def read(spans: Iterable[range] | None) -> Iterator[tuple[range, Sequence[OfTensor]]]:
         for block in deltas.blocks(spans):
-            yield block.span, [_importance(block, divergence)]
+            yield block.span, [OfTensor(_importance(block, divergence))]
 
     low, median, high = _smallest(read, deltas.grid, [int(q * (elements - 1)) for q in _QUARTILES])
     return median + _FENCE * (high - low)
@@ -92,6 +93,6 @@ def _smallest(streams: Streams, grid: Grid, places: Sequence[int]) -> list[float
     (cuts,) = select(streams, grid, [[grid.elements - place for place in places]])
     limits = [cut.limit for cut in cuts]
     if 0 in places:  # the cut that keeps all has no limit
-        least = min(float(tensor.min()) for _, (tensor,) in streams(None))
+        least = min(float(one.bits.min().view(np.float32)) for _, (one,) in streams(None))
         limits = [limit if place else least for place, limit in zip(places, limits, strict=True)]
     return limits

@@ -8,10 +8,11 @@ from torch import Tensor
 
 from pipeline.merge.blocks import Block, Operands
 from pipeline.merge.draws import keep_mask, masked
+from pipeline.merge.fused import SignedSum
 from pipeline.merge.methods.registry import Apply, method
 from pipeline.merge.methods.sums import weighted_sum
 from pipeline.merge.methods.task_arithmetic import sum_factors
-from pipeline.merge.methods.ties import agreeing_sum, weighted
+from pipeline.merge.methods.ties import agreeing_sum, elected, weighted
 
 
 @method("dare_linear")
@@ -27,7 +28,14 @@ def dare_linear(
 ) -> Apply:
     """Task arithmetic of the deltas after `drop`; the arguments are those of `dare_ties`."""
     factors = sum_factors(weight, normalize, lambda_)
-    return lambda block: weighted_sum(list(_dropped(block, density, rescale, keys)), factors)
+    together = SignedSum(factors).drop(keys, density, rescale)
+
+    def apply(block: Block) -> Tensor:
+        if block.fused:
+            return together.of(block.stored, block.first)
+        return weighted_sum(list(_dropped(block, density, rescale, keys)), factors)
+
+    return apply
 
 
 @method("dare_ties")
@@ -48,7 +56,12 @@ def dare_ties(
     come. Sign election and `normalize` as in TIES; nothing is trimmed.
     """
 
+    together = SignedSum(weight).drop(keys, density, rescale)
+    elected(together, weight, normalize, lambda_)
+
     def apply(block: Block) -> Tensor:
+        if block.fused:
+            return together.of(block.stored, block.first)
         dropped = _dropped(block, density, rescale, keys)
         return agreeing_sum(weighted(dropped, weight), weight, normalize).mul_(lambda_)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from pipeline.merge.blocks import Operands
 from pipeline.merge.methods.nuslerp import STRAIGHT_ABOVE
 from pipeline.merge.methods.registry import Apply, method
-from pipeline.merge.methods.sums import gram, weighted_sum
+from pipeline.merge.methods.sums import gram, summed
 
 # A mean of directions shorter than this points, and is as long, as the rounding of float32 will have it.
 CANCELLED = 1e-3
@@ -40,7 +40,7 @@ def karcher(tensors: Operands, *, max_iter: float, tol: float) -> Apply:
         cosines = products[pointing][:, pointing] / torch.outer(units, units)
         factors[pointing] = centre(cosines, int(max_iter), tol) / units * lengths.mean()
     shares = factors.tolist()
-    return lambda block: weighted_sum(block.operands, shares)
+    return summed(shares)
 
 
 def centre(cosines: Tensor, max_iter: int, tol: float) -> Tensor:

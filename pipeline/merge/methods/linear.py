@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pipeline.merge.blocks import Operands
 from pipeline.merge.methods.registry import Apply, method
-from pipeline.merge.methods.sums import weighted_sum
+from pipeline.merge.methods.sums import summed
 
 
 @method("linear")
@@ -19,4 +19,4 @@ def linear(_tensors: Operands, *, weight: Sequence[float], normalize: bool) -> A
     """
     total = sum(weight) if normalize else 1.0
     shares = [factor / total for factor in weight]
-    return lambda block: weighted_sum(block.operands, shares)
+    return summed(shares)

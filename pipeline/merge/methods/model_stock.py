@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pipeline.merge.blocks import Block, Operands
 from pipeline.merge.methods.registry import Apply, method
-from pipeline.merge.methods.sums import gram, row_grams, weighted_sum
+from pipeline.merge.methods.sums import gram, row_grams, summed, weighted_sum
 
 # 1 + (n-1) c is 0 where the directions of the deltas cancel. Below this it is rounding.
 VANISHING = 1e-6
@@ -27,7 +27,7 @@ def model_stock(deltas: Operands, *, filter_wise: bool) -> Apply:
     """
     if not filter_wise or deltas.grid.columns == 1:
         factors = [float(ratio(gram(deltas))) / deltas.count] * deltas.count
-        return lambda block: weighted_sum(block.operands, factors)
+        return summed(factors)
 
     def apply(block: Block) -> Tensor:
         factor = (ratio(row_grams(block.operands)) / deltas.count).float().unsqueeze(-1)

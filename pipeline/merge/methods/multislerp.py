@@ -9,7 +9,7 @@ import torch
 from pipeline.merge.blocks import Operands
 from pipeline.merge.methods.karcher import CANCELLED, norm
 from pipeline.merge.methods.registry import Apply, method
-from pipeline.merge.methods.sums import gram, weighted_sum
+from pipeline.merge.methods.sums import gram, summed
 
 
 @method("multislerp")
@@ -39,4 +39,4 @@ def multislerp(
     if not length < max(eps, CANCELLED * float(shares.abs().sum())):
         shares = units * (shares @ lengths) / length
     factors = shares.tolist()
-    return lambda block: weighted_sum(block.operands, factors)
+    return summed(factors)

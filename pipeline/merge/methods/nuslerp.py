@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pipeline.merge.blocks import Block, Operands
 from pipeline.merge.methods.registry import Apply, method
-from pipeline.merge.methods.sums import gram, row_grams, weighted_sum
+from pipeline.merge.methods.sums import gram, row_grams, summed
 
 # Weights whose sum is smaller do not say where on the arc to stop.
 VANISHING_SUM = 1e-6
@@ -42,7 +42,7 @@ def nuslerp(
     t = weight[1] / total if abs(total) >= VANISHING_SUM else 0.5
     if nuslerp_flatten or operands.grid.columns == 1:
         factors = arcs(gram(operands), t).tolist()
-        return lambda block: weighted_sum(block.operands, factors)
+        return summed(factors)
     if nuslerp_row_wise:
         columns = arcs(column_grams(operands), t).float().T.contiguous()
         return lambda block: _blend(block, columns)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pipeline.merge.blocks import Block, Operands
 from pipeline.merge.methods.registry import Apply, method
-from pipeline.merge.methods.selection import Cut, Streams, select
+from pipeline.merge.methods.selection import Cut, OfTensor, Streams, select
 
 
 @method("sce")
@@ -55,9 +55,9 @@ def variance(deltas: Sequence[Tensor]) -> Tensor:
 def _variances(deltas: Operands) -> Streams:
     """The variance as a stream to select from."""
 
-    def read(spans: Iterable[range] | None) -> Iterator[tuple[range, Sequence[Tensor]]]:
+    def read(spans: Iterable[range] | None) -> Iterator[tuple[range, Sequence[OfTensor]]]:
         for block in deltas.blocks(spans):
-            yield block.span, [variance(block.operands)]
+            yield block.span, [OfTensor(variance(block.operands))]
 
     return read
 

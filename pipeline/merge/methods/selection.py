@@ -10,18 +10,50 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.merge.blocks import Grid, Operands
-from pipeline.merge.methods.thresholds import Bits, Threshold
+from pipeline.merge import fused
+from pipeline.merge.blocks import Block, Grid, Operands
+from pipeline.merge.methods.thresholds import Bits, Magnitudes, Threshold
 
-# From the rows to read (None: all, block by block) to (span, one float32 tensor [rows, columns] per stream, which
-# whoever reads may change).
-Streams = Callable[[Iterable[range] | None], Iterator[tuple[range, Sequence[Tensor]]]]
+
+class OfTensor(Magnitudes):
+    """Those of a float32 tensor in memory, which is changed."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._tensor = tensor
+
+    @cached_property
+    def bits(self) -> Bits:
+        """Flat, as whole numbers in the same order."""
+        found: Bits = self._tensor.abs_().cpu().view(torch.int32).numpy().reshape(-1)
+        return found
+
+
+class OfOperand(Magnitudes):
+    """Those of one operand of a block."""
+
+    def __init__(self, block: Block, index: int) -> None:
+        self._block, self._index = block, index
+
+    @cached_property
+    def bits(self) -> Bits:
+        """Flat, as whole numbers in the same order; the operand is changed."""
+        return OfTensor(self._block.operands[self._index]).bits
+
+    def between(self, low: int, high: int, keep: bool) -> tuple[int, int, Bits | None]:
+        """As for every kind of magnitudes, in one compiled loop where that may be."""
+        if self._block.fused:
+            return fused.between(self._block.stored, self._index, low, high, keep)
+        return super().between(low, high, keep)
+
+
+# From the rows to read (None: all, block by block) to (span, the magnitudes of each stream).
+Streams = Callable[[Iterable[range] | None], Iterator[tuple[range, Sequence[Magnitudes]]]]
 
 _SAMPLED = 1 << 16  # a tensor with fewer elements is kept as a whole
 _SAMPLE_SPANS = 16
@@ -38,6 +70,12 @@ class Cut:
 
     limit: float
     last: int
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """What is cut: magnitudes of the first or less up to the index `last`, of the second or less from there on."""
+        whole = self.limit < 0 or np.isinf(self.limit)
+        return (self.limit if whole else _below(self.limit)), self.limit
 
     def keep(self, values: Tensor, first: int) -> Tensor:
         """`values` (whose first element has the flat index `first`), changed: zero where they are cut off.
@@ -61,9 +99,9 @@ class Cut:
 def operand_streams(operands: Operands) -> Streams:
     """Each operand itself as a stream."""
 
-    def read(spans: Iterable[range] | None) -> Iterator[tuple[range, Sequence[Tensor]]]:
+    def read(spans: Iterable[range] | None) -> Iterator[tuple[range, Sequence[Magnitudes]]]:
         for block in operands.blocks(spans):
-            yield block.span, block.operands
+            yield block.span, [OfOperand(block, index) for index in range(operands.count)]
 
     return read
 
@@ -89,9 +127,9 @@ def _guess(targets: Sequence[Sequence[Threshold]], streams: Streams, grid: Grid)
     if grid.elements <= _SAMPLED:
         return
     sampled: list[list[Bits]] = [[] for _ in targets]
-    for _, tensors in streams(_sample_spans(grid)):
-        for found, tensor in zip(sampled, tensors, strict=True):
-            found.append(_bits(tensor).copy())
+    for _, magnitudes in streams(_sample_spans(grid)):
+        for found, one in zip(sampled, magnitudes, strict=True):
+            found.append(one.bits.copy())
     for listed, found in zip(targets, sampled, strict=True):
         sample = np.concatenate(found)
         for target in listed:
@@ -112,12 +150,10 @@ def _pass(targets: Sequence[Sequence[Threshold]], streams: Streams) -> None:
     for listed in wanted:
         for target in listed:
             target.begin()
-    for span, tensors in streams(None):
-        for listed, tensor in zip(wanted, tensors, strict=True):
-            if listed:
-                bits = _bits(tensor)
-                for target in listed:
-                    target.see(span, bits)
+    for span, magnitudes in streams(None):
+        for listed, one in zip(wanted, magnitudes, strict=True):
+            for target in listed:
+                target.see(span, one)
     for index, listed in enumerate(wanted):
         for target in listed:
             target.narrow(partial(_tie, streams, index))
@@ -125,16 +161,10 @@ def _pass(targets: Sequence[Sequence[Threshold]], streams: Streams) -> None:
 
 def _tie(streams: Streams, stream: int, span: range, limit: float, number: int) -> int:
     """The flat index of the `number`-th entry of a span whose magnitude is `limit`."""
-    ((_, tensors),) = streams([span])
-    tensor = tensors[stream]
-    equal = np.flatnonzero(_bits(tensor) == np.float32(limit).view(np.int32))
-    return span.start * tensor.shape[1] + int(equal[number - 1])
-
-
-def _bits(tensor: Tensor) -> Bits:
-    """The magnitudes of a float32 tensor as whole numbers in the same order, flat; the tensor is changed."""
-    found: Bits = tensor.abs_().cpu().view(torch.int32).numpy().reshape(-1)
-    return found
+    ((_, magnitudes),) = streams([span])
+    bits = magnitudes[stream].bits
+    equal = np.flatnonzero(bits == np.float32(limit).view(np.int32))
+    return span.start * (bits.size // len(span)) + int(equal[number - 1])
 
 
 def _shrink(values: Tensor, limit: float) -> Tensor:

@@ -6,7 +6,7 @@ import math
 
 from pipeline.merge.blocks import Operands
 from pipeline.merge.methods.registry import Apply, method
-from pipeline.merge.methods.sums import gram, weighted_sum
+from pipeline.merge.methods.sums import gram, summed
 
 # Above this |cos| the arc is so short (or so near half a turn) that sin(angle) divides noise.
 LERP_ABOVE = 0.9995
@@ -24,7 +24,7 @@ def slerp(tensors: Operands, *, t: float) -> Apply:
     """
     products = gram(tensors)
     factors = arc_factors(float(products[0, 0]), float(products[1, 1]), float(products[0, 1]), t)
-    return lambda block: weighted_sum(block.operands, factors)
+    return summed(factors)
 
 
 def arc_factors(xx: float, yy: float, xy: float, t: float) -> tuple[float, float]:

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pipeline.merge.blocks import Operands
+from pipeline.merge.blocks import Block, Operands
+from pipeline.merge.fused import SignedSum
+from pipeline.merge.methods.registry import Apply
 
 # Weights of both signs may sum to nothing but rounding; a sum this small against them counts as 0.
 VANISHING = 1e-6
@@ -20,11 +22,25 @@ def divisor_of(weight: Sequence[float]) -> float:
 
 
 def weighted_sum(tensors: Sequence[Tensor], weight: Sequence[float]) -> Tensor:
-    """sum(w x), added in the order given. Shapes [...], float32; the first tensor holds the result."""
+    """sum(w x), added in the order given. Shapes [...], float32; all are changed, the first holds the result."""
     total = tensors[0].mul_(weight[0])
     for tensor, factor in zip(tensors[1:], weight[1:], strict=True):
-        total.add_(tensor, alpha=factor)
+        total.add_(
+            tensor.mul_(factor)
+        )  # not `alpha`, which may round once where there are two operations
     return total
+
+
+def summed(factors: Sequence[float]) -> Apply:
+    """What sums the operands of a block times `factors`, in their order."""
+    together = SignedSum(factors)
+
+    def apply(block: Block) -> Tensor:
+        if block.fused:
+            return together.of(block.stored, block.first)
+        return weighted_sum(block.operands, factors)
+
+    return apply
 
 
 def gram(operands: Operands) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pipeline.merge.blocks import Operands
 from pipeline.merge.methods.registry import Apply, method
-from pipeline.merge.methods.sums import divisor_of, weighted_sum
+from pipeline.merge.methods.sums import divisor_of, summed
 
 
 @method("task_arithmetic")
@@ -20,7 +20,7 @@ def task_arithmetic(
     `lambda_`. Zero deltas give zero.
     """
     factors = sum_factors(weight, normalize, lambda_)
-    return lambda block: weighted_sum(block.operands, factors)
+    return summed(factors)
 
 
 def sum_factors(weight: Sequence[float], normalize: bool, lambda_: float) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -16,6 +17,27 @@ END = 2**31  # above the bits of every magnitude, NaN included
 _KEPT = 1 << 22  # magnitudes of one stream that are kept between two bits
 _BINS = 1 << 16
 _SLACK = 0.006  # of the sample, on either side of the threshold's rank there
+
+
+class Magnitudes(ABC):
+    """The magnitudes of a run of entries."""
+
+    @property
+    @abstractmethod
+    def bits(self) -> Bits:
+        """Flat, as whole numbers in the same order."""
+
+    def between(self, low: int, high: int, keep: bool) -> tuple[int, int, Bits | None]:
+        """How many are `high` or more, how many in [low, high), and, with `keep`, the latter minus `low`."""
+        bits = self.bits
+        above = int(np.count_nonzero(bits >= np.int32(high))) if high < END else 0
+        if not keep:
+            inside = (bits >= np.int32(low)) & (bits < np.int64(high))
+            return above, int(np.count_nonzero(inside)), None
+        # As unsigned, what is below `low` wraps to the top: one comparison for both ends.
+        offset = (bits - np.int32(low)).view(np.uint32)
+        between = offset[np.flatnonzero(offset < np.uint32(high - low))].view(np.int32)
+        return above, between.size, between
 
 
 @dataclass
@@ -64,18 +86,15 @@ class Threshold:
         self.above, self.total, self.spans, self.inside = 0, 0, [], []
         self.kept, self.bins = [], None
 
-    def see(self, span: range, bits: Bits) -> None:
+    def see(self, span: range, magnitudes: Magnitudes) -> None:
         """One block."""
-        if self.high < END:
-            self.above += int(np.count_nonzero(bits >= np.int32(self.high)))
+        several = self.high - self.low > 1  # one: where stored weights are coarse
+        above, inside, between = magnitudes.between(self.low, self.high, several)
+        self.above += above
         self.spans.append(span)
-        if self.high - self.low == 1:  # one magnitude, as where stored weights are coarse
-            self._add(int(np.count_nonzero(bits == np.int32(self.low))))
+        self._add(inside)
+        if between is None:
             return
-        # As unsigned, what is below `low` wraps to the top: one comparison for both ends.
-        offset = (bits - np.int32(self.low)).view(np.uint32)
-        between = offset[np.flatnonzero(offset < np.uint32(self.high - self.low))].view(np.int32)
-        self._add(between.size)
         if self.bins is not None:
             self._count(between)
             return

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pipeline.merge.blocks import Block, Operands
+from pipeline.merge.fused import SignedSum
 from pipeline.merge.methods.registry import Apply, method
 from pipeline.merge.methods.selection import Cut, cut_largest
 from pipeline.merge.methods.sums import VANISHING, l1_norm
@@ -42,7 +43,12 @@ def ties(
         scales = restored(deltas, cuts)
         factors = [factor * scale for factor, scale in zip(weight, scales, strict=True)]
 
+    together = SignedSum(factors).trim([cut.limits for cut in cuts], [cut.last for cut in cuts])
+    elected(together, weight, normalize, lambda_)
+
     def apply(block: Block) -> Tensor:
+        if block.fused:
+            return together.of(block.stored, block.first)
         return agreeing_sum(weighted(trim(block, cuts), factors), weight, normalize).mul_(lambda_)
 
     return apply
@@ -94,6 +100,14 @@ def agreeing_sum(deltas: Tensor, weight: Sequence[float], normalize: bool) -> Te
     else:  # a sum of positive weights is 0 only where nothing agrees, and then so is the total
         divisor.clamp_min_(min(weight) / 2)
     return total.div_(divisor)
+
+
+def elected(
+    together: SignedSum, weight: Sequence[float], normalize: bool, scale: float
+) -> SignedSum:
+    """`together`, with the sign election and the division of `agreeing_sum`, times `scale`."""
+    vanishing = VANISHING * sum(map(abs, weight)) if min(weight) <= 0 else 0.0
+    return together.elect(weight, vanishing if normalize else None, scale)
 
 
 def _sum(deltas: Tensor) -> Tensor:
