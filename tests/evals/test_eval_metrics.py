@@ -233,11 +233,12 @@ def test_each_task_names_a_metric_function_that_exists_and_declares_each_of_its_
     assert task["task"] == f"harbor_{path.stem}"
     module, name = task["process_results"].split(".")
     assert module == "metrics"
-    everything = {**REPLY, "payload": "x"}
+    everything = {**REPLY, "payload": "x", "secrets": ["y"]}
     scores = getattr(metrics(path.parent.name), name)(everything, [""])
     assert [entry["metric"] for entry in task["metric_list"]] == list(scores)
 
 
 def test_every_suite_of_the_example_has_its_task() -> None:
-    skills = {"json", "policy", "tone", "general", "refusal", "injection", "over_refusal"}
+    suites = {"refusal", "injection", "over_refusal", "extraction"}
+    skills = {"json", "policy", "tone", "general", *suites}
     assert {path.stem for path in TASKS} == skills
