@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtrit
 
-from gates.statistics.paired import Comparison, Scores, paired_binary, paired_bounded
+from gates.statistics.binary import paired_binary
+from gates.statistics.bounded import paired_bounded
+from gates.statistics.clustered import widen
+from gates.statistics.comparison import Comparison, Scores, is_binary, need_pairs
 
 
 def compare(
@@ -25,34 +25,23 @@ def compare(
 ) -> Comparison:
     """Compare two columns of scores in [low, high], shape (n,), float64, more being better.
 
-    `clusters`, shape (n,), integers: samples with the same number are not independent of each
-    other. Raises ValueError for no samples, unequal shapes, scores out of range.
+    `margin`, in the metric's units, is the loss that is allowed; `alpha`, in (0, 1), the chance for
+    each bound by itself to lie on the wrong side. `clusters`, shape (n,): samples with the same
+    number are not independent of each other.
+
+    Scores of 0 and 1 in the range [0, 1] get the exact test of Tango's score (`binary`), others a
+    guarded t interval (`bounded`); clusters widen either (`clustered`). Where the comparison is
+    undecided, `needed_n` is more than n. Raises ValueError for no samples, unequal shapes, scores
+    out of range, NaN.
     """
-    binary = (low, high) == (0.0, 1.0) and bool(
-        np.isin(candidate, (0.0, 1.0)).all() and np.isin(reference, (0.0, 1.0)).all()
-    )
-    if binary:
+    need_pairs(candidate, reference)
+    if is_binary(candidate, low, high) and is_binary(reference, low, high):
         c = paired_binary(candidate, reference, margin, alpha)
     else:
         c = paired_bounded(candidate, reference, margin, alpha, low=low, high=high)
-    if clusters is None:
-        return c
-    d = candidate - reference
-    if np.shape(clusters) != d.shape:
-        raise ValueError(f"clusters need the shape of the scores, {d.shape}")
-    _, which = np.unique(clusters, return_inverse=True)
-    groups = int(which.max()) + 1
-    sums = np.bincount(which, d - d.mean(), groups)
-    span = high - low
-    if groups > 1:
-        error = math.sqrt(groups / (groups - 1) * float(sums @ sums)) / len(d)
-        half = float(stdtrit(groups - 1, 1 - alpha)) * error
-    else:
-        half = 2 * span
-    return replace(
-        c,
-        lower=max(-span, min(c.lower, c.difference - half)),
-        upper=min(span, max(c.upper, c.difference + half)),
-        method=f"{c.method}; clustered errors",
-        clusters=groups,
-    )
+    if clusters is not None:
+        d = candidate - reference
+        c = widen(c, d, clusters, span=high - low, margin=margin, alpha=alpha)
+    if c.needed_n is not None and c.lower <= -margin <= c.upper:
+        c = replace(c, needed_n=max(c.needed_n, c.n + 1))
+    return c
