@@ -46,7 +46,7 @@ def _improvement(one: Judged, pair: Pair, p: float) -> Improvement:
         check=one.rule.name,
         reference=pair.variant,
         difference=round(c.difference, DIGITS),
-        p=float(f"{p:.6g}"),
+        p=float(f"{p:.3g}"),
         text=wording.improved(one.rule, pair.label, c),
     )
 

@@ -159,6 +159,7 @@ def test_a_name_stands_for_one_rule_only() -> None:
     )
 
 
+DIGEST = "017c7aa80ffca7949c7df7e17113d399bd985cb1f8c185250e87f5cb73e952bc"
 WAIVER = {"check": "tone", "name": "Ann Lee", "reason": "new brand voice", "expires": "2026-12-31"}
 
 
@@ -184,6 +185,30 @@ def test_a_safety_veto_cannot_be_waived() -> None:
         "params.yaml: policy.waivers: 'refusal' is a safety suite, which is a veto; a veto cannot be "
         "waived. Remove the waiver."
     )
+
+
+def test_what_is_fixed_is_all_but_the_waivers() -> None:
+    plain, waived = Policy.parse(POLICY), Policy.parse(changed("waivers", [WAIVER]))
+    assert waived.fixed_digest == plain.fixed_digest == plain.digest != waived.digest
+    assert Policy.parse(changed("skills.json.margin", 0.06)).fixed_digest != plain.fixed_digest
+
+
+def test_new_keys_change_no_digest_of_a_policy_that_does_not_use_them() -> None:
+    """Digests stand in releases: that of a policy must stay what it was when it was written."""
+    assert Policy.parse(POLICY).digest == DIGEST
+
+
+def test_a_name_with_brackets_is_refused_for_they_mark_slices() -> None:
+    policy = changed("skills.json[language=de]", POLICY["skills"]["json"])
+    assert faults(policy) == [
+        "params.yaml: policy: 'json[language=de]' holds a bracket, which marks slices: "
+        "«json[language=de]». Rename it."
+    ]
+
+
+def test_a_rule_names_all_that_it_compares_with() -> None:
+    rule = Policy.parse(changed("skills.json.also", {"champion": {"margin": 0.1}})).rules[0]
+    assert rule.references == ("best-expert", "champion")
 
 
 def test_a_check_is_waived_once() -> None:

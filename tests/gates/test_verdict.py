@@ -74,7 +74,7 @@ def test_too_few_samples_are_inconclusive_and_say_how_many_would_do() -> None:
     assert found.outcome == "inconclusive"
     assert found.reasons[0].text == (
         "json: 93 % against 97 % of json-lora, 4 points worse, at most 5 allowed; 400 samples are "
-        "too few to tell: allowing for chance, it may be 5.9 points worse; about 3,000 would "
+        "too few to tell: allowing for chance, it may be 6 points worse; about 3,000 would "
         "decide it"
     )
     # At -0.05 q is 0.05, so the variance is 0.1 - 0.0525; (1.6449 + 0.8416)² · 0.0475 / 0.01².
@@ -85,7 +85,7 @@ def test_a_pass_says_how_bad_it_may_be() -> None:
     found = verdict(evaluation("merged", {**GOOD, "json": 0.9475}))
     assert reason(found, "json").text == (
         "json: 94.8 % against 97 % of json-lora, 2.2 points worse, at most 5 allowed; allowing for "
-        "chance, 3.8 points worse at most"
+        "chance, 3.9 points worse at most"
     )
 
 
@@ -556,6 +556,50 @@ def test_a_waiver_that_was_written_into_a_stored_verdict_is_refused() -> None:
     stored["reasons"][0]["waiver"] = "waived by nobody"
     with pytest.raises(CorruptArtifactError, match="do not agree"):
         Verdict.from_json({**stored, "outcome": "promote"})
+
+
+def test_a_row_that_no_reason_agrees_with_is_refused() -> None:
+    stored = verdict(evaluation("merged", {**GOOD, "json": 0.38})).to_json()
+    stored["rows"][0]["outcome"] = "promote"
+    with pytest.raises(CorruptArtifactError, match="no reason agrees with the row of json"):
+        Verdict.from_json(stored)
+
+
+SINCE_2 = ("notes", "improvements", "inputs")
+ROWS_SINCE_2 = ("rule", "slice", "cluster", "clusters", "low", "high", "direction")
+
+
+def test_a_verdict_of_schema_1_still_reads() -> None:
+    """As releases of before hold it: without notes, improvements, inputs, slices and clusters."""
+    new = combine(verdict(), verdict(artifact="quantized")).to_json()
+    old = {key: value for key, value in new.items() if key not in SINCE_2} | {"schema": 1}
+    old["rows"] = [{k: v for k, v in row.items() if k not in ROWS_SINCE_2} for row in new["rows"]]
+    read = Verdict.from_json(old)
+    assert (read.outcome, read.sentence) == ("promote", new["sentence"])
+    assert (read.notes, read.improvements, read.inputs) == ((), (), {})
+    assert Verdict.from_json(read.to_json()) == read
+
+
+@pytest.mark.parametrize("key", SINCE_2)
+def test_a_verdict_of_schema_2_without_one_of_its_parts_is_refused(key: str) -> None:
+    stored = verdict().to_json()
+    del stored[key]
+    with pytest.raises(CorruptArtifactError, match=f"does not read as one .*{key}"):
+        Verdict.from_json(stored)
+
+
+def test_the_verdict_names_what_it_was_computed_from() -> None:
+    found = verdict().inputs["merged"]
+    assert set(found["evaluations"]) == {"merged", *references()}
+    assert len({*found["evaluations"].values()}) == 6
+    assert all(len(digest) == 64 for digest in found["evaluations"].values())
+    assert verdict(artifact="quantized").inputs["quantized"]["latency"] == ""
+
+
+def test_a_row_holds_what_is_needed_to_compute_it_again() -> None:
+    (row, *_) = verdict().rows
+    assert (row.rule, row.low, row.high, row.direction) == ("json", 0.0, 1.0, "higher")
+    assert (row.reference, row.margin, row.alpha, row.n) == ("json", 0.05, 0.05, N)
 
 
 def test_the_same_evidence_gives_the_same_bytes() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from gate_cases import POLICY
 
@@ -82,4 +84,29 @@ def test_where_no_number_of_samples_decides_the_reason_says_so() -> None:
     c = Comparison(**{**vars(comparison(0.9, 0.95)), "needed_n": None})
     assert wording.too_few(JSON, "X", c).endswith(
         "as measured it lies on the limit, which no number of samples decides"
+    )
+
+
+def test_a_margin_of_nothing_is_told_in_words() -> None:
+    rule = replace(JSON, margin=0.0)
+    assert wording.measured(rule, "X", comparison(0.9, 0.95)).endswith(
+        "5 points worse, none allowed"
+    )
+    assert wording.measured(rule, "X", comparison(0.95, 0.9)).endswith(
+        "5 points better, no loss allowed"
+    )
+
+
+def test_samples_that_depend_on_each_other_are_counted_by_their_groups() -> None:
+    rule = replace(JSON, cluster="document")
+    c = Comparison(**{**vars(comparison(0.94, 0.97, lower=-0.06)), "clusters": 1080})
+    assert "; 400 samples with 1,080 values of document are too few" in wording.too_few(
+        rule, "X", c
+    )
+
+
+def test_a_check_that_is_passed_over_says_why() -> None:
+    rule = replace(JSON, name="json[vs champion]")
+    assert wording.passed_over(rule, "there is no champion yet (new model)") == (
+        "json[vs champion]: passed over, since there is no champion yet (new model)"
     )
