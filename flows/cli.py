@@ -1,11 +1,12 @@
 """The command `mergegate`: arguments in, words and exit codes out. What it does is done elsewhere.
 
 Exit codes: 0 done or promoted, 1 a fault of ours, 2 bad input, 3 rejected, 4 inconclusive, 5 the gate could not judge,
-6 the environment failed.
+6 the environment failed. The module is long because every command has its function here, and nothing but that.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import traceback
@@ -23,13 +24,16 @@ app = typer.Typer(
     name="mergegate",
     help="Merge fine-tuned language models into one release, or refuse with evidence.",
     epilog="Examples: mergegate check recipes/harbor-tuned.yaml · mergegate merge recipes/harbor-tuned.yaml out/ · "
-    "mergegate release · mergegate status harbor-support. "
+    "mergegate release · mergegate gate --help · mergegate status harbor-support. "
     "Exit codes: 0 done or promoted, 1 a fault of ours, 2 bad input, 3 rejected, 4 inconclusive, "
     "5 the gate could not judge, 6 the environment failed.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+
+# The groups of `mergegate --help`.
+RELEASE, MERGE, GATE, REGISTRY = "Release", "Merge", "The gate alone", "Registry"
 
 Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON on standard output.")]
 Recipe = Annotated[Path, typer.Argument(help="A recipe in mergekit's YAML grammar.")]
@@ -57,7 +61,7 @@ def _common(
     environment.prepare(quiet=quiet)
 
 
-@app.command(epilog="Example: mergegate release tuned")
+@app.command(rich_help_panel=RELEASE, epilog="Example: mergegate release tuned")
 def release(
     candidate: Annotated[
         str,
@@ -80,7 +84,10 @@ def release(
     raise typer.Exit(outcome.exit_code)
 
 
-@app.command(epilog="Example: mergegate judge --since origin/main --markdown verdict.md")
+@app.command(
+    rich_help_panel=RELEASE,
+    epilog="Example: mergegate judge --since origin/main --markdown verdict.md",
+)
 def judge(
     candidates: Annotated[
         list[str] | None, typer.Argument(help="Candidates of params.yaml.")
@@ -120,7 +127,9 @@ def judge(
     raise typer.Exit(max((outcome.exit_code for outcome in outcomes), default=0))
 
 
-@app.command(epilog="Example: mergegate check recipes/refused/chat-template.yaml")
+@app.command(
+    rich_help_panel=MERGE, epilog="Example: mergegate check recipes/refused/chat-template.yaml"
+)
 def check(
     recipe: Recipe,
     every: Annotated[bool, typer.Option("--all", help="Show each finding that passes.")] = False,
@@ -138,7 +147,7 @@ def check(
         raise typer.Exit(2)
 
 
-@app.command(epilog="Example: mergegate plan recipes/harbor-tuned.yaml")
+@app.command(rich_help_panel=MERGE, epilog="Example: mergegate plan recipes/harbor-tuned.yaml")
 def plan(
     recipe: Recipe,
     threads: Annotated[
@@ -163,7 +172,10 @@ def plan(
         raise typer.Exit(2)
 
 
-@app.command(epilog="Example: mergegate diagnose recipes/harbor-tuned.yaml --png heatmap.png")
+@app.command(
+    rich_help_panel=MERGE,
+    epilog="Example: mergegate diagnose recipes/harbor-tuned.yaml --png heatmap.png",
+)
 def diagnose(
     recipe: Recipe,
     png: Annotated[
@@ -192,7 +204,10 @@ def diagnose(
         say.line(line)
 
 
-@app.command(epilog="Example: mergegate merge recipes/harbor-tuned.yaml out/ --threads 2")
+@app.command(
+    rich_help_panel=MERGE,
+    epilog="Example: mergegate merge recipes/harbor-tuned.yaml out/ --threads 2",
+)
 def merge(
     recipe: Recipe,
     out: Annotated[
@@ -236,7 +251,92 @@ def merge(
     say.as_json({**asdict(report), "out": str(out)}) if json else say.merged(report)
 
 
-@app.command(epilog="Example: mergegate verdict naive")
+@app.command(
+    rich_help_panel=GATE,
+    epilog="Example: mergegate gate --policy policy.yaml --reference old.jsonl --candidate new.jsonl",
+)
+def gate(
+    policy: Annotated[
+        Path, typer.Option(help="A YAML file that holds a policy, or has one under `policy`.")
+    ],
+    reference: Annotated[
+        Path, typer.Option(help="Scores that the candidate is compared with: a file or a folder.")
+    ],
+    candidate: Annotated[Path, typer.Option(help="Scores to judge: a file or a folder.")],
+    skill: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|TASK=NAME",
+            help="The skill of rows that name none; or the skill that a task's scores are of.",
+        ),
+    ] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=PATH", help="Scores of a further reference that the policy names."
+        ),
+    ] = None,
+    no_latency: Annotated[
+        bool,
+        typer.Option("--no-latency", help="Pass over the policy's latency check, and say so."),
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Write the verdict as JSON here.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write it as Markdown here.")] = None,
+    json: Json = False,
+) -> None:
+    """Judge two files of per-sample scores, from any harness, by a policy. No model is loaded.
+
+    Each line of a file is {"id": ..., "score": ...}, a row of mergegate's own, or a line of lm-eval's --log_samples;
+    docs/gate.md has all forms. Exit code 0 means promoted, 3 rejected, 4 inconclusive, 5 cannot judge, 2 bad input.
+    """
+    from flows import gate as gates_alone
+    from flows.record import EXIT_CODES
+
+    verdict = gates_alone.gate(
+        policy,
+        reference,
+        candidate,
+        skills=skill or (),
+        also=also or (),
+        without_latency=no_latency,
+        out=out,
+        markdown=markdown,
+    )
+    if json:
+        say.as_json(verdict.to_json())
+    else:
+        gates_alone.show(verdict, candidate.name)
+    raise typer.Exit(EXIT_CODES[verdict.outcome])
+
+
+@app.command(rich_help_panel=GATE, epilog="Example: mergegate power --strict")
+def power(
+    params: Annotated[
+        Path, typer.Argument(help="A params.yaml; or a policy, with --reference.")
+    ] = Path("params.yaml"),
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="Scores of the reference, where there is no golden set to count."),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit code 4 where some margin cannot be shown.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Say, before any compute is spent, what the golden sets can show: the smallest loss, and the examples it takes.
+
+    For each skill: the chance to promote a candidate that is exactly as good as its reference, and how many examples
+    would make it four in five. How often two models differ is taken from earlier scores in build/, or assumed.
+    """
+    from flows import power as planned
+
+    checks = planned.plan(params, reference)
+    say.as_json(planned.to_json(checks)) if json else planned.show(checks)
+    if strict and not all(check.ok for check in checks):
+        raise typer.Exit(4)
+
+
+@app.command(rich_help_panel=RELEASE, epilog="Example: mergegate verdict naive")
 def verdict(
     candidate: Annotated[str, typer.Argument(help="A candidate of params.yaml.")] = "",
     json: Json = False,
@@ -250,7 +350,7 @@ def verdict(
     say.as_json(outcome.to_json()) if json else say.outcome(outcome)
 
 
-@app.command(epilog="Example: mergegate status harbor-support")
+@app.command(rich_help_panel=REGISTRY, epilog="Example: mergegate status harbor-support")
 def status(name: Name = "", uri: Uri = "", json: Json = False) -> None:
     """Show a registered model: its champion, the rollback target, and the history of versions."""
     from flows.record import read_status
@@ -260,7 +360,8 @@ def status(name: Name = "", uri: Uri = "", json: Json = False) -> None:
 
 
 @app.command(
-    epilog='Example: mergegate rollback harbor-support --why "tone complaints since Monday"'
+    rich_help_panel=REGISTRY,
+    epilog='Example: mergegate rollback harbor-support --why "tone complaints since Monday"',
 )
 def rollback(
     name: Name = "",
@@ -281,7 +382,7 @@ def rollback(
     say.as_json(report) if json else say.rolled_back(report)
 
 
-@app.command(epilog='Example: mergegate schedule --cron "0 3 * * 1"')
+@app.command(rich_help_panel=RELEASE, epilog='Example: mergegate schedule --cron "0 3 * * 1"')
 def schedule(
     cron: Annotated[str, typer.Option(help="When to release: minute hour day month weekday.")],
     candidate: Annotated[str, typer.Argument(help="A candidate of params.yaml.")] = "",
@@ -307,6 +408,9 @@ def _registry(uri: str, name: str) -> tuple[str, str]:
 
 def main() -> None:
     """Run the command; every failure ends in one message on standard error and its exit code."""
+    # Importing torch makes several hundred thousand objects that stay; looking through them again and again while
+    # they are made takes half a second of a command that takes two.
+    gc.set_threshold(50_000, 20, 50)
     sys.exit(guarded(lambda: app(standalone_mode=True)))
 
 

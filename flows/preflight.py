@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
+from rich.console import Console
+
+from flows import say
 from gates import Policy
+from gates.rule import BASE, BEST_EXPERT, PLAIN, UNMERGED
 from pipeline.errors import InputError
 from pipeline.params import Params, load_params
 from pipeline.recipe import load_recipe
@@ -23,7 +28,18 @@ def preflight(candidate: str) -> tuple[Params, str]:
     load_recipe(params.recipe(candidate))
     if faults := _policy_faults(params) + _missing_files(params) + _stacked_experts(params):
         raise InputError.of(faults)
+    _warn(Path.cwd())
     return params, candidate
+
+
+@cache  # a command looks twice, before its flow starts and within; once is enough to be told
+def _warn(workspace: Path) -> None:
+    """Say on standard error which margins the golden sets of the workspace can hardly show."""
+    from flows.power import warnings
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    for line in warnings(load_params(workspace / "params.yaml")):
+        console.print(f"[yellow]mergegate:[/yellow] {say.escape(line)}")
 
 
 def check_workspace() -> None:
@@ -45,12 +61,13 @@ def _policy_faults(params: Params) -> list[str]:
     """Where policy and evaluation do not speak of the same skills and metrics."""
     policy = Policy.parse(params.policy, "params.yaml: policy")
     skills, ruled = params.evaluate.skills, {rule.name: rule.metric for rule in policy.rules}
-    known = {"best-expert", "base", "plain", *params.experts}
+    known = {BEST_EXPERT, UNMERGED, BASE, PLAIN, *params.experts}
     unreferenced = [
-        f"params.yaml: policy compares {rule.name} with {rule.reference}, which is no variant."
-        f"{nearest(rule.reference, known)}"
+        f"params.yaml: policy compares {rule.name} with {reference}, which is no variant."
+        f"{nearest(reference, known)}"
         for rule in policy.rules
-        if rule.reference not in known
+        for reference in rule.references
+        if reference not in known
     ]
     unevaluated = [
         f"params.yaml: policy names {name}, which evaluate.skills does not evaluate."
@@ -64,13 +81,20 @@ def _policy_faults(params: Params) -> list[str]:
         for name, metric in ruled.items()
         if name in skills and metric not in skills[name].metrics
     ]
+    unrecorded = [
+        f"params.yaml: policy groups the samples of {rule.name} by {field}, which "
+        f"evaluate.skills.{rule.name}.attributes does not record. Add it there."
+        for rule in policy.rules
+        for field in rule.fields
+        if rule.name in skills and field not in skills[rule.name].attributes
+    ]
     unruled = [
         f"params.yaml: evaluate.skills has {name}, but the policy does not say what it must show. "
         "Add it to policy.skills or policy.safety."
         for name in skills
         if name not in ruled
     ]
-    return unreferenced + unevaluated + unmeasured + unruled
+    return unreferenced + unevaluated + unmeasured + unrecorded + unruled
 
 
 def _stacked_experts(params: Params) -> list[str]:

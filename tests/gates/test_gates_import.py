@@ -7,7 +7,25 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "transformers", "prefect", "mlflow", "great_expectations", "pandas", "flows")
+HEAVY = (
+    *("torch", "transformers", "prefect", "mlflow", "great_expectations", "pandas", "flows"),
+    *("lm_eval", "scipy.stats", "datasets", "matplotlib"),
+)
+# A whole judgement: a policy and two files read, a verdict given.
+JUDGED = """
+import tempfile, pathlib
+from gates import judge
+folder = pathlib.Path(tempfile.mkdtemp())
+rule = "{metric: exact, reference: base, margin: 0.05, floor: 0, slices: {language: {}}}"
+(folder / "policy.yaml").write_text("skills: {json: " + rule + "}\\nsafety: {}")
+for name in ("old", "new"):
+    rows = ('{"id": %d, "exact": %d, "language": "de"}\\n' % (i, i > 9) for i in range(400))
+    (folder / (name + ".jsonl")).write_text("".join(rows))
+verdict = judge(folder / "policy.yaml", folder / "old.jsonl", folder / "new.jsonl")
+assert verdict.outcome == "promote", verdict
+import shutil
+shutil.rmtree(folder)
+"""
 
 
 def loaded_after(statement: str) -> set[str]:
@@ -22,9 +40,11 @@ def loaded_after(statement: str) -> set[str]:
     [
         "from gates import judge_release, Policy",
         "import gates.golden, gates.table, gates.expectations",
+        "import gates.planning",
+        JUDGED,
     ],
 )
-def test_importing_gates_loads_nothing_heavy(statement: str) -> None:
+def test_gates_and_a_whole_judgement_load_nothing_heavy(statement: str) -> None:
     assert loaded_after(statement) == set()
 
 

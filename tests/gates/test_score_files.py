@@ -447,3 +447,45 @@ def test_changed_samples_of_a_stored_evaluation_are_refused(tmp_path: Path) -> N
     samples.write_text(samples.read_text().replace("1.0", "0.0"))
     with pytest.raises(CorruptArtifactError, match="changed since"):
         read_scores(path, ASKED)
+
+
+# The installed lm-eval
+
+
+def test_what_the_installed_lm_eval_logs_is_read(tmp_path: Path) -> None:
+    """A run of its dummy model, written by its own tracker, as `lm_eval --log_samples` does."""
+    from lm_eval import simple_evaluate
+    from lm_eval.loggers import EvaluationTracker
+
+    data = tmp_path / "data.jsonl"
+    data.write_text(
+        '{"q": "1+1", "a": "lol", "language": "en"}\n{"q": "2+2", "a": "4", "language": "de"}\n'
+    )
+    task = {
+        "task": "sums",
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": str(data)}, "cache_dir": str(tmp_path / "cache")},
+        "test_split": "test",
+        "output_type": "generate_until",
+        "doc_to_text": "{{q}}",
+        "doc_to_target": "{{a}}",
+        "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
+    }  # fmt: skip
+    tracker = EvaluationTracker(output_path=str(tmp_path / "out"))
+    found = simple_evaluate(
+        "dummy", tasks=[task], log_samples=True, bootstrap_iters=0, evaluation_tracker=tracker
+    )
+    assert found is not None
+    samples = found.pop("samples")
+    found.update(lm_eval_version="0.4.13")
+    tracker.save_results_aggregated(results=found, samples=samples)
+    tracker.save_results_samples(task_name="sums", samples=samples["sums"])
+    asked = Asked({"sums": "exact_match"}, {"sums": ("language",)})
+    side = read_scores(tmp_path / "out", asked)
+    assert [(s.sample_id, s.score, s.attributes) for s in side.scores] == [
+        ("sums:000000", 1.0, (("language", "en"),)),
+        ("sums:000001", 0.0, (("language", "de"),)),
+    ]
+    assert side.harness == "lm-eval 0.4.13"
+    assert side.tasks["sums"].samples == 2
+    assert len(side.tasks["sums"].task_digest) == 64
