@@ -44,10 +44,13 @@ class Column:
 
 
 def grouped(evaluation: Evaluation) -> Groups:
-    """The scores by skill and metric, each group in the order of the file."""
+    """The scores by skill and metric, each group in the order of the file.
+
+    What is no text stands there by its repr, which no policy names.
+    """
     groups: dict[tuple[str, str], list[Score]] = defaultdict(list)
-    for key, run in groupby(evaluation.scores, attrgetter("skill", "metric")):
-        groups[key] += run
+    for (skill, metric), run in groupby(evaluation.scores, attrgetter("skill", "metric")):
+        groups[_name(skill), _name(metric)] += run
     return dict(groups)
 
 
@@ -113,6 +116,10 @@ def coded(held: Column, field: str) -> tuple[tuple[str, ...], Codes] | str:
     return values, np.array([number[value] for value in found if value is not None], dtype=np.int64)
 
 
+def _name(value: Any) -> str:
+    return value if isinstance(value, str) else repr(value)
+
+
 def _where_differing(ids: Sequence[str], ours: Sequence[Any], theirs: Sequence[Any]) -> list[str]:
     return [sample for sample, a, b in zip(ids, ours, theirs, strict=True) if a != b]
 
@@ -132,7 +139,7 @@ def _id_faults(ids: Sequence[Any], digests: Sequence[Any], samples: int) -> list
 
 def _attribute_faults(ids: Sequence[Any], attributes: Sequence[Any]) -> list[str]:
     """Fields and values must be texts, each field once."""
-    if not any(attributes) or _are_fields(attributes):
+    if attributes.count(()) == len(attributes) or _are_fields(attributes):
         return []
     wrong = [i for i, pairs in zip(ids, attributes, strict=True) if not _are_fields([pairs])]
     return [f"attributes that are not one text for each field, for {_some(wrong)}"]
@@ -140,12 +147,14 @@ def _attribute_faults(ids: Sequence[Any], attributes: Sequence[Any]) -> list[str
 
 def _are_fields(attributes: Sequence[Any]) -> bool:
     """Written for speed: tested are all samples at once."""
-    try:
-        held = sum(map(len, map(dict, attributes)))
-        given = list(chain.from_iterable(attributes))
-    except (TypeError, ValueError):
+    if not _are_types(attributes, {tuple}):
         return False
-    return held == len(given) and _are_texts(list(chain.from_iterable(given)))
+    given = list(chain.from_iterable(attributes))
+    if not (_are_types(given, {tuple}) and set(map(len, given)) <= {2}):
+        return False
+    if not _are_texts(list(chain.from_iterable(given))):
+        return False
+    return sum(map(len, map(dict, attributes))) == len(given)
 
 
 def _value_faults(rule: Rule, ids: Sequence[Any], values: Sequence[Any]) -> list[str]:

@@ -6,6 +6,7 @@ Each case changes one thing of a release that would be promoted; none may be pro
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
@@ -223,6 +224,31 @@ def test_the_release_that_the_cases_change_would_be_promoted() -> None:
 def test_an_empty_policy_is_refused(value: Any) -> None:
     with pytest.raises(InputError, match="skills"):
         Policy.parse(value)
+
+
+ODD: list[Any] = [
+    *(None, 3, True, "", "x" * 5000, "\ud800", "\x1f", "{both}", [], {}, [1], {"a": "b"}),
+    *(float("nan"), 10**400, ("a",), (("a",),), (("a", "b", "c"),), ((1, 2),), "ab", ["ab"]),
+]
+
+
+@pytest.mark.parametrize("place", [f.name for f in dataclasses.fields(Score)])
+@pytest.mark.parametrize("variant", ["merged", "json", "plain"])
+def test_whatever_stands_in_a_score_the_gate_says_that_it_cannot_judge(
+    place: str, variant: str
+) -> None:
+    """It raises nothing, for the reader of a verdict should learn what is wrong from it."""
+    marked = everywhere(attributed("json", lambda i: {"a": str(i % 2)}))
+    policy = policy_with("json", slices={"a": {"margin": 0.2}}, cluster="a")
+    for odd in ODD:
+        change = eighth(**{place: odd})
+        found = verdict(swap={**marked, variant: _after(marked[variant], change)}, policy=policy)
+        assert found.outcome == "cannot judge", odd
+        assert Verdict.from_json(found.to_json()) == found
+
+
+def _after(first: Change, second: Change) -> Change:
+    return lambda e: second(first(e))
 
 
 # A policy that was fixed
