@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from gates.comparable import task_faults, variant_faults
 from gates.outcome import Artifact
 from gates.rule import BASE, BEST_EXPERT, CHAMPION, PLAIN, UNMERGED, Rule
-from gates.samples import Column, Groups, aligned, column, grouped
+from gates.samples import Column, Groups, aligned, attribute_faults, column, grouped
 from gates.wording import weak_reference
 from pipeline.facts import Evaluation
 
@@ -129,6 +129,8 @@ def reference(
 def _aligned(held: Mapping[str, Column], artifact: str) -> tuple[dict[str, Column], list[str]]:
     """Every column in the candidate's order, or the faults; alike ones are told once."""
     ours = held[artifact]
+    if faults := attribute_faults(ours):
+        return {}, faults
     found = {name: aligned(ours, one) for name, one in held.items()}
     alike: dict[str, list[str]] = {}
     for name, one in found.items():

@@ -103,10 +103,12 @@ def _attributes(values: list[Any]) -> list[bytes]:
     if not any(values):
         return []
     try:
-        flat = [text for name, value in chain.from_iterable(values) for text in (name, value)]
-        return [_texts(flat), _numbers(list(map(len, values)))]
-    except (TypeError, ValueError):
-        return [b"js" + _json(values)]
+        pairs = list(chain.from_iterable(values))
+        if set(map(len, pairs)) == {2}:
+            return [_texts(list(chain.from_iterable(pairs))), _numbers(list(map(len, values)))]
+    except TypeError:
+        pass
+    return [b"js" + _json(values)]
 
 
 def _numbers(values: list[Any]) -> bytes:

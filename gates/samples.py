@@ -71,12 +71,21 @@ def column(
     values = tuple(map(attrgetter("score"), scores))
     faults = [
         *_id_faults(ids, digests, facts.samples),
-        *_attribute_faults(ids, attributes),
         *_value_faults(rule, ids, values),
     ]
     if faults:
         return [f"{label} has {fault}" for fault in faults]
     return Column(name, label, ids, digests, attributes, np.array(values, dtype=np.float64))
+
+
+def attribute_faults(held: Column) -> list[str]:
+    """Fields and values must be texts, each field once; asked of the candidate, whose others equal."""
+    attributes = held.attributes
+    if attributes.count(()) == len(attributes) or _are_fields(attributes):
+        return []
+    wrong = [i for i, pairs in zip(held.ids, attributes, strict=True) if not _are_fields([pairs])]
+    fault = f"attributes that are not one text for each field, for {_some(wrong)}"
+    return [f"{held.label} has {fault}"]
 
 
 def aligned(candidate: Column, other: Column) -> Column | str:
@@ -135,14 +144,6 @@ def _id_faults(ids: Sequence[Any], digests: Sequence[Any], samples: int) -> list
         twice = [sample for sample, count in Counter(ids).items() if count > 1]
         faults.append(f"more than one score for {_some(twice)}")
     return faults
-
-
-def _attribute_faults(ids: Sequence[Any], attributes: Sequence[Any]) -> list[str]:
-    """Fields and values must be texts, each field once."""
-    if attributes.count(()) == len(attributes) or _are_fields(attributes):
-        return []
-    wrong = [i for i, pairs in zip(ids, attributes, strict=True) if not _are_fields([pairs])]
-    return [f"attributes that are not one text for each field, for {_some(wrong)}"]
 
 
 def _are_fields(attributes: Sequence[Any]) -> bool:
