@@ -43,6 +43,18 @@ class Change:
             LowRank(adapter, adapter.modules[name], grid, replaced) for name in parts.modules
         ]
 
+    @property
+    def of_factors(self) -> bool:
+        """Whether it is the product of two factors and nothing else."""
+        return not self._replacements and all(module.plain for module in self._modules)
+
+    def put(self, span: range, into: Tensor) -> None:
+        """Put what is added to the rows `span` into float32 [rows, columns], where it is `of_factors`."""
+        first, *others = self._modules
+        first.product(span, into)
+        for module in others:
+            into += module.product(span)
+
     def delta(self, span: range, stored: Tensor) -> Tensor:
         """What is added to the rows `span`, whose stored values are `stored`; new float32 [rows, columns]."""
         if not self._replacements and len(self._modules) == 1:
@@ -101,7 +113,7 @@ class LowRank:
 
     def delta(self, span: range, stored: Tensor) -> Tensor:
         """What is added to the rows `span`, whose values without it are `stored`."""
-        change = self._product(span)
+        change = self.product(span)
         if self._magnitude is None:
             return change
         if self._norms is not None:
@@ -110,13 +122,21 @@ class LowRank:
         magnitude = self._magnitude.view(-1, 1)[span.start : span.stop]
         return dora_delta(stored, change, magnitude, norms)
 
-    def _product(self, span: range) -> Tensor:
-        return (self._left[span.start : span.stop] @ self._right).mul_(self._scaling)
+    @property
+    def plain(self) -> bool:
+        """Whether it is LoRA, not DoRA."""
+        return self._magnitude is None
+
+    def product(self, span: range, into: Tensor | None = None) -> Tensor:
+        """s B A, in the rows `span`."""
+        return torch.mm(self._left[span.start : span.stop], self._right, out=into).mul_(
+            self._scaling
+        )
 
     def _column_norms(self, grid: Grid, stored: Stored) -> Tensor:
         total = torch.zeros(grid.columns, dtype=torch.float64)
         for span in grid.spans():
-            total += (self._product(span) + stored(span)).double().square().sum(0)
+            total += (self.product(span) + stored(span)).double().square().sum(0)
         return total.sqrt().float().view(1, -1)
 
 

@@ -108,6 +108,7 @@ class StepOperands:
         self._tables = self._all_tables() if step.rows else {}
         self._parts = [] if step.rows else [self._part(operand) for operand in step.operands]
         self._base = self._part(step.base) if step.base and not step.rows else None
+        self._thin = self._thin_changes()
         self._made = self._room_for_made() if plan.recipe.method.passes > 1 else None
         self._made_spans: set[range] = set()
 
@@ -137,6 +138,10 @@ class StepOperands:
         if self._made is not None and span in self._made_spans:
             return self._block(span, Stored(stack.unbind(), stored))
         self._made_spans.add(span)
+        if self._thin is not None:
+            for change, into in zip(self._thin, stack, strict=True):
+                change.put(span, into)
+            return self._block(span, Stored(stack.unbind(), stored))
         base = self._scratch.take("base", (len(span), self.grid.columns), torch.float32)
         base.copy_(stored)
         for part, into in zip(self._parts, stack, strict=True):
@@ -167,6 +172,14 @@ class StepOperands:
             fused=self._fused and alike and fused.fits(*tensors, stored.base),
             into=into.view(self.count, len(span), self.grid.columns),
         )
+
+    def _thin_changes(self) -> list[Change] | None:
+        """The operands' changes, where each is the base plus a product of factors, for which the base's values do not
+        matter."""
+        changes = [part.change for part in self._parts if part.on_base]
+        thin = [one for one in changes if isinstance(one, Change) and one.of_factors]
+        plain_base = self._base is not None and not self._base.change
+        return thin if plain_base and 0 < len(thin) == len(self._parts) else None
 
     def _difference(self, part: _Part, span: range, base: Tensor, into: Tensor) -> None:
         """Operand minus the stored base.

@@ -56,7 +56,7 @@ class OfOperand(Magnitudes):
 Streams = Callable[[Iterable[range] | None], Iterator[tuple[range, Sequence[Magnitudes]]]]
 
 _SAMPLED = 1 << 16  # a tensor with fewer elements is kept as a whole
-_SAMPLE_SPANS = 16
+_SAMPLE_SPANS = 32
 _SAMPLE_ELEMENTS = 1 << 16
 
 
@@ -129,11 +129,10 @@ def _guess(targets: Sequence[Sequence[Threshold]], streams: Streams, grid: Grid)
     sampled: list[list[Bits]] = [[] for _ in targets]
     for _, magnitudes in streams(_sample_spans(grid)):
         for found, one in zip(sampled, magnitudes, strict=True):
-            found.append(one.bits.copy())
+            found.append(one.bits[:: -(-one.bits.size * _SAMPLE_SPANS // _SAMPLE_ELEMENTS)].copy())
     for listed, found in zip(targets, sampled, strict=True):
-        sample = np.concatenate(found)
         for target in listed:
-            target.guess(sample)
+            target.guess(found)
 
 
 def _sample_spans(grid: Grid) -> list[range]:

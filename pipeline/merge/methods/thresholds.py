@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +16,8 @@ Bits = npt.NDArray[
 END = 2**31  # above the bits of every magnitude, NaN included
 _KEPT = 1 << 22  # magnitudes of one stream that are kept between two bits
 _BINS = 1 << 16
-_SLACK = 0.006  # of the sample, on either side of the threshold's rank there
+_SLACK = 0.005  # of the sample, on either side of the threshold's rank there, at least
+_ERRORS = 3  # standard errors of that rank
 
 
 class Magnitudes(ABC):
@@ -68,15 +69,23 @@ class Threshold:
         """Bits below the resolution of the bins."""
         return max(0, (self.high - self.low - 1).bit_length() - _BINS.bit_length() + 1)
 
-    def guess(self, sample: Bits) -> None:
-        """Choose the first bracket: around the place in a sample of the entries that the threshold has among all."""
-        place = sample.size * (1 - self.count / self.elements)
-        slack = _SLACK * sample.size + 8
-        ranks = [int(place - slack), min(int(place), sample.size - 1), int(place + slack)]
-        sample.partition([rank for rank in ranks if 0 <= rank < sample.size])
+    def guess(self, rows: Sequence[Bits]) -> None:
+        """Choose the first bracket: around the place in a sample of the entries that the threshold has among all.
+
+        `rows` are runs of neighbours. Where entries of a row are alike, as in the product of thin matrices, the
+        place is less certain than the number of entries suggests: how much less, the rows themselves say.
+        """
+        sample = np.concatenate(rows)
+        place = min(sample.size * (1 - self.count / self.elements), sample.size - 1)
+        sample.partition(int(place))
+        middle = int(sample[int(place)])
+        shares = [np.count_nonzero(row >= middle) / row.size for row in rows]
+        error = float(np.std(shares)) / max(1, len(rows) - 1) ** 0.5
+        slack = max(_SLACK, _ERRORS * error) * sample.size + 8
+        ranks = [int(place - slack), int(place + slack)]
+        sample.partition(np.clip(ranks, 0, sample.size - 1))
         self.low = int(sample[ranks[0]]) if ranks[0] > 0 else 0
-        self.high = int(sample[ranks[2]]) + 1 if ranks[2] < sample.size else END
-        middle = int(sample[ranks[1]])
+        self.high = int(sample[ranks[1]]) + 1 if ranks[1] < sample.size else END
         # Where stored weights are coarse, many entries have the same magnitude, and it is probably the one.
         if np.count_nonzero(sample == middle) > 2 * slack:
             self.wider, (self.low, self.high) = (self.low, self.high), (middle, middle + 1)
