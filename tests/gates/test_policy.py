@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import yaml
 from gates import Policy
 from pipeline.errors import InputError
 
+ROOT = Path(__file__).parents[2]
 POLICY: dict[str, Any] = yaml.safe_load("""
 alpha: 0.05
 skills:
@@ -59,6 +61,17 @@ def test_a_policy_keeps_every_figure_and_fills_in_the_usual_ones() -> None:
     assert (refusal.kind, refusal.low, refusal.high) == ("safety", 0.0, 1.0)
     assert policy.latency is not None
     assert policy.latency.max_ratio == 1.5
+
+
+def test_the_policy_of_the_documentation_is_one() -> None:
+    text = (ROOT / "docs" / "policy.md").read_text(encoding="utf-8")
+    example = text.split("```yaml\n")[1].split("```")[0]
+    policy = Policy.parse(yaml.safe_load(example)["policy"])
+    (rule,) = policy.skills
+    assert rule.cluster == "document"
+    assert rule.slices[0].only == ("de", "en", "fr")
+    assert rule.references == ("best-expert", "plain", "champion")
+    assert policy.sealed[0].uses == 20
 
 
 def test_the_digest_covers_every_figure() -> None:
