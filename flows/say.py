@@ -135,8 +135,8 @@ def estimate(costs: Estimate) -> None:
             "reads": f"{_size(costs.read_bytes)}, in {_passes(costs.passes)}",
             "writes": _size(costs.written_bytes),
             "memory": f"about {_size(costs.memory_bytes)}",
-            "time": f"about {costs.compute_seconds:,.1f} s of arithmetic on {costs.threads} threads; "
-            "reading and writing take longer where the disk is slow",
+            "time": f"about {costs.seconds:,.0f} s on {costs.threads} threads, "
+            "with the sources in the page cache; reading them from a disk comes on top",
         },
     )
 

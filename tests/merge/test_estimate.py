@@ -69,7 +69,7 @@ def test_a_model_of_400_billion_parameters_is_planned_from_its_headers(
     assert found.written_bytes == 2 * found.parameters
     assert found.read_bytes == found.passes * 3 * found.written_bytes
     assert found.memory_bytes < 1.2e9
-    assert found.compute_seconds > 10
+    assert found.seconds > 1_000
 
 
 @pytest.mark.usefixtures("family")
@@ -79,7 +79,7 @@ def test_copied_tensors_are_read_once_and_cost_no_arithmetic() -> None:
     found = estimate(plan_merge(recipe, sources), threads=1)
     assert found.copied == found.tensors
     assert found.read_bytes == found.written_bytes
-    assert found.compute_seconds == 0
+    assert found.seconds < 4
 
 
 @pytest.mark.usefixtures("family")
