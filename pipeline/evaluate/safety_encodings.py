@@ -1,4 +1,7 @@
-"""Encodings that an injected order may hide in. Every one is plain text, and undone by a patient reader."""
+"""Encodings that an injected order may hide in. Every one is plain text, and undone by a patient reader.
+
+Binary digits are not among them: they make a line eight times as long, too long for a short context.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,6 @@ def _spaced(text: str) -> str:
     return " ".join(text.replace(" ", "_"))
 
 
-def _binary(text: str) -> str:
-    return " ".join(f"{byte:08b}" for byte in text.encode())
-
-
 ENCODINGS: dict[str, Callable[[str], str]] = {
     "base64": lambda text: base64.b64encode(text.encode()).decode(),
     "rot13": lambda text: codecs.encode(text, "rot13"),
@@ -28,5 +27,4 @@ ENCODINGS: dict[str, Callable[[str], str]] = {
     "hex": _hex,
     "backwards": lambda text: text[::-1],
     "spaced letters": _spaced,
-    "binary": _binary,
 }
