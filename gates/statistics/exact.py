@@ -10,6 +10,7 @@ and Boos 1994), which costs less power than the maximum over all psi.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -89,8 +90,10 @@ def _lower(n: int, gained: int, lost: int, alpha: float, limit: float) -> float:
         return above
     if below == limit and excess(below) >= 0:
         return float(np.nextafter(limit, 1.0))
-    root = float(brentq(excess, below, above, xtol=TOLERANCE)) - TOLERANCE
-    # Rounding to the safe side may not undo what the test at the limit has shown.
+    root = float(brentq(excess, below, above, xtol=TOLERANCE / 2)) - TOLERANCE
+    # Down to a multiple of the tolerance, since the root's last digits depend on the processor; but
+    # that may not undo what the test at the limit has shown.
+    root = math.floor(root / TOLERANCE) * TOLERANCE
     return max(root, float(np.nextafter(limit, 1.0))) if below >= limit else root
 
 

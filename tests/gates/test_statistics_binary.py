@@ -100,6 +100,22 @@ def test_a_candidate_that_is_worse_by_the_margin_or_more_is_promoted_at_most_alp
             assert chance(n, margin, p_gained, p_gained + loss) <= 0.05
 
 
+@pytest.mark.parametrize(("n", "margin"), [(40, 0.1), (50, 0.05)])
+def test_a_candidate_that_is_just_within_the_margin_is_rejected_at_most_alpha(
+    n: int, margin: float
+) -> None:
+    rejected = [
+        (g, s)
+        for s in range(n + 1)
+        for g in range(min(n + 1 - s, math.ceil(s - margin * n) + 1))
+        if exact_p(n, s, g, margin) <= 0.05
+    ]
+    counts = np.array([(g, s, n - g - s) for g, s in rejected])
+    for p_gained in np.linspace(0, (1 - margin) / 2, 40):
+        shares = [p_gained, p_gained + margin, 1 - 2 * p_gained - margin]
+        assert stats.multinomial(n, np.clip(shares, 0, 1)).pmf(counts).sum() <= 0.05
+
+
 def test_a_further_gain_or_a_loss_less_never_turns_a_promotion_down() -> None:
     found = region(50, 0.05)
     for gained, lost in found:
