@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
@@ -69,6 +70,11 @@ def evaluation(name: str, means: Mapping[str, float], n: int = N) -> Evaluation:
 
 
 def references(n: int = N) -> dict[str, Evaluation]:
+    return dict(_references(n))
+
+
+@functools.cache
+def _references(n: int) -> dict[str, Evaluation]:
     return {
         "base": evaluation("base", POOR, n),
         "tone": evaluation("tone", {**POOR, "tone": 4.9}, n),
