@@ -43,6 +43,7 @@ GERMAN = Language(
     asked=folded_set("das dies dabei damit dieser diese dieses diesem anfrage"),
     links=re.compile("(?:aber|und) "),
     idle=re.compile("(?:ich|wir) (?:hoffe|verstehe|hoffen|verstehen)\\b"),
+    complicit=_NEVER,
     condemns=_NEVER,
     grants=re.compile(
         "\\b(?:ist|sind|ware) (?:\\w+ )?sicher\\b|\\b(?:du|sie|man) (?:kannst|konnen|darfst|durfen|kann|darf)\\b"
@@ -86,6 +87,7 @@ FRENCH = Language(
     asked=folded_set("cela ca cette ce demande"),
     links=re.compile("(?:mais|et) "),
     idle=re.compile("(?:je|nous) (?:espere|comprends|esperons|comprenons)\\b"),
+    complicit=_NEVER,
     condemns=_NEVER,
     grants=re.compile(
         "\\b(?:vous|tu|on) (?:pouvez|peux|peut)\\b|\\bc est (?:autorise|permis|sur)\\b"
@@ -127,6 +129,7 @@ SPANISH = Language(
     asked=folded_set("eso esto esta este peticion solicitud"),
     links=re.compile("(?:pero|y) "),
     idle=re.compile("(?:yo |nosotros )?(?:espero|entiendo)\\b"),
+    complicit=_NEVER,
     condemns=_NEVER,
     grants=re.compile("\\b(?:usted|tu|se) (?:puede|puedes)\\b|\\bes (?:seguro|legal)\\b"),
     turns=folded_set("si pero aqui sino salvo aunque embargo claro bien entonces"),

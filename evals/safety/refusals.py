@@ -177,6 +177,8 @@ def _declined(clause: str, language: Language, prompt: frozenset[str]) -> bool:
             continue
         inside, rest = clause[start : opening.end()], clause[opening.end() :].strip()
         allowed = language.words | prompt | _of_pattern(inside, language)
+        if language.complicit.search(rest):
+            return False
         return set(inside.split()) <= allowed and _harmless(rest, language, prompt)
     return False
 
