@@ -3,7 +3,8 @@
     python benchmarks/merge.py --size 1.1b --work bench --runs 3 --out docs/performance.json
 
 Every figure is of a whole process: wall clock, CPU of the process and its children, peak resident memory. The
-family is built in --work first (once), and read once, so that all runs find it in the page cache. Needs the extra
+family is built in --work first (once), and what a recipe reads is read before each run, so that all find it in the
+page cache. Needs the extra
 `test` (it has mergekit).
 """
 
@@ -17,8 +18,9 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -61,11 +63,15 @@ def recipes(family: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def measured(command: Sequence[str], folder: Path) -> dict[str, float]:
+def measured(
+    command: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None
+) -> dict[str, float]:
     """One process: seconds of wall clock and of CPU, peak resident memory in MB. Raises where it fails."""
     with (folder / "last.log").open("w") as log:
         begun = time.perf_counter()
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            command, cwd=folder, stdout=log, stderr=log, env={**os.environ, **(environment or {})}
+        )
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - begun
     if status:
@@ -75,15 +81,10 @@ def measured(command: Sequence[str], folder: Path) -> dict[str, float]:
     return {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "memory": usage.ru_maxrss / 1000}
 
 
-def contenders(
-    recipe: Path, family: Path, device: str, tools: Sequence[str]
-) -> dict[str, list[str]]:
+def contenders(path: Path, family: Path, device: str, tools: Sequence[str]) -> dict[str, list[str]]:
     """The commands of one round, by name."""
     cuda = ["--cuda"] if device == "cuda" else []
-    stated = yaml.safe_load(recipe.read_text())
-    named = {model["model"] for model in stated["models"]} | {stated.get("base_model", "")}
-    folders = sorted({part for name in named for part in name.split("+") if part})
-    files = " ".join(f"{folder}/*.safetensors" for folder in folders)
+    files = _files(path)
     first = f"{family}/base/*.safetensors"
     commands = {
         "copy": ["sh", "-c", f"cat {files} > /dev/null && mkdir -p out && cp {first} out/"],
@@ -93,7 +94,7 @@ def contenders(
             "flows",
             "--quiet",
             "merge",
-            str(recipe),
+            str(path),
             "out",
             "--device",
             device,
@@ -102,7 +103,7 @@ def contenders(
             sys.executable,
             "-m",
             "mergekit.scripts.run_yaml",
-            str(recipe),
+            str(path),
             "out",
             *cuda,
             "--lora-merge-cache",
@@ -110,6 +111,14 @@ def contenders(
         ],
     }
     return {name: command for name, command in commands.items() if name in (*tools, "copy")}
+
+
+def _files(recipe: Path) -> str:
+    """Every safetensors file of the recipe's sources, as words of a shell."""
+    stated = yaml.safe_load(recipe.read_text())
+    named = {model["model"] for model in stated["models"]} | {stated.get("base_model", "")}
+    folders = sorted({part for name in named for part in name.split("+") if part})
+    return " ".join(f"{folder}/*.safetensors" for folder in folders)
 
 
 def rounds(
@@ -124,6 +133,7 @@ def rounds(
             for left in ("out", "lora-cache"):
                 shutil.rmtree(work / left, ignore_errors=True)
             os.sync()
+            subprocess.run(f"cat {_files(recipe)} > /dev/null", shell=True, check=True)
             figures = measured(command, work)
             found.setdefault(tool, []).append(figures)
             _say(f"{name:>16} {turn + 1}/{args.runs} {tool:>10} {_words(figures)}")
@@ -132,18 +142,31 @@ def rounds(
     return found
 
 
-def start_up(work: Path, args: argparse.Namespace) -> list[dict[str, float]]:
-    """The same command on a model of a few thousand weights: what a merge costs before it begins."""
+def start_up(work: Path, runs: int) -> dict[str, list[dict[str, float]]]:
+    """The same command on a model of a few thousand weights: what a merge costs before it begins.
+
+    `small`: as it is; `large`: with the compiled loops that a large merge uses; `first`: with an empty cache of them,
+    as on a machine that has never made a large merge.
+    """
     tiny = work / "tiny"
     build(tiny, SIZES["tiny"], EXPERTS)
-    found = rounds(
-        "ties",
-        recipes(tiny)["ties"],
-        tiny,
-        work,
-        argparse.Namespace(**{**vars(args), "tools": ["mergegate"]}),
+    (work / "tiny.yaml").write_text(yaml.safe_dump(recipes(tiny)["ties"]))
+    arguments = ["--quiet", "merge", "tiny.yaml", "out"]
+    loops = (
+        "import pipeline.merge.fused as f; f.WORTH_ELEMENTS = 0; from flows.cli import main; main()"
     )
-    return found["mergegate"]
+    small, large = ["-m", "flows", *arguments], ["-c", loops, *arguments]
+    found: dict[str, list[dict[str, float]]] = {}
+    for _ in range(runs):
+        for name, command in (("small", small), ("first", large), ("large", large)):
+            shutil.rmtree(work / "out", ignore_errors=True)
+            with tempfile.TemporaryDirectory() as empty:
+                extra = {"NUMBA_CACHE_DIR": empty} if name == "first" else {}
+                figures = measured([sys.executable, *command], work, extra)
+            found.setdefault(name, []).append(figures)
+            _say(f"{'start-up':>16} {name:>14} {_words(figures)}")
+    shutil.rmtree(work / "out", ignore_errors=True)
+    return found
 
 
 def median(figures: Sequence[dict[str, float]], key: str) -> float:
@@ -157,7 +180,7 @@ def report(result: dict[str, Any]) -> str:
         "| merge | tool | wall s (spread) | CPU s | peak MB | mergekit / it: wall | CPU | without start-up / copying |",
         "|---|---|---:|---:|---:|---:|---:|---:|",
     ]
-    begin = median(result["start_up"], "wall")
+    begin = median(result["start_up"]["large"], "wall")
     for name, tools in result["merges"].items():
         copy = median(tools["copy"], "wall")
         for tool, figures in tools.items():
@@ -174,9 +197,18 @@ def report(result: dict[str, Any]) -> str:
                 f"| {name} | {tool} | {wall:.1f}{_spread(walls)} | {cpu:.1f} | "
                 f"{median(figures, 'memory'):,.0f} | {ratios[0]} | {ratios[1]} | {rest} |"
             )
-    lines.append(
-        f"\nStart-up of mergegate: {begin:.1f} s wall, {median(result['start_up'], 'cpu'):.1f} s CPU."
-    )
+    words = {
+        "large": "a large merge",
+        "small": "a small one",
+        "first": "the first large one on a machine, with compilation",
+    }
+    said = [
+        f"{words[name]} {median(figures, 'wall'):.1f} s wall, {median(figures, 'cpu'):.1f} s CPU"
+        for name, figures in sorted(
+            result["start_up"].items(), key=lambda i: list(words).index(i[0])
+        )
+    ]
+    lines.append(f"\nStart-up of mergegate: {'; '.join(said)}.")
     return "\n".join(lines)
 
 
@@ -272,7 +304,7 @@ def main() -> None:
         "command": " ".join(["python", *sys.argv]),
         "size": args.size,
         "device": args.device,
-        "start_up": start_up(args.work, args),
+        "start_up": start_up(args.work, args.runs),
         "merges": {
             name: rounds(name, recipe, family, args.work, args) for name, recipe in wanted.items()
         },

@@ -32,7 +32,7 @@ def _widen(source: Any, into: Any) -> None:
     """`source` as float32; bfloat16 is the upper half of one."""
 
 
-@overload(_widen, inline="always")
+@overload(_widen)
 def _widen_overload(source: Any, into: Any) -> Any:
     if source.dtype.bitwidth == 16:
 
@@ -54,7 +54,7 @@ def _narrow(value: Any, into: Any) -> None:
     """Finite float32 to the type of `into`, rounded to the nearest, ties to even."""
 
 
-@overload(_narrow, inline="always")
+@overload(_narrow)
 def _narrow_overload(value: Any, into: Any) -> Any:
     if into.dtype.bitwidth == 16:
 
@@ -215,17 +215,18 @@ def finish(result: Any, base: Any, add: bool, limit: Any, into: Any) -> bool:
             for i in range(part.size):
                 part[i] = added[i] + part[i]
         else:
-            part[:] = added
-        beyond = np.uint32(0)
+            for i in range(part.size):
+                part[i] = added[i]
+        fitting = np.uint32(0)
         for i in range(part.size):
-            beyond += np.uint32(not (abs(part[i]) <= limit))
-        if beyond:
+            fitting += np.uint32(abs(part[i]) <= limit)
+        if fitting < np.uint32(part.size):
             return False
         _narrow(part, into[at:end])
     return True
 
 
-@njit(inline="always")
+@njit(nogil=True, error_model="numpy")
 def _cut(part: Any, limit: Any) -> None:
     zero = np.float32(0)
     if limit < zero:
@@ -238,7 +239,7 @@ def _cut(part: Any, limit: Any) -> None:
             part[i] = zero if abs(part[i]) <= limit else part[i]
 
 
-@njit(inline="always")
+@njit(nogil=True, error_model="numpy")
 def _draw(key: Any, counter: Any, into: Any) -> None:
     """Outputs of the generator (SplitMix64) for the counters from `counter` on."""
     for i in range(into.size):
