@@ -17,6 +17,7 @@ from gates.statistics import (
     improvement_p,
     mean_bounds,
     needed_samples,
+    proportion_bounds,
     wilson_bounds,
 )
 
@@ -49,8 +50,8 @@ class Pair:
 def decide(rule: Rule, row: Row, pair: Pair) -> tuple[Row, Reason]:
     """Margin and floor; the worse of the two is the outcome, and its words the reason."""
     c = compared(rule, pair, rule.margin)
-    floor, floor_needs = _floor(rule, pair)
-    outcome, text, needed = _words(rule, pair.label, c, floor, floor_needs)
+    floor = _veto_floor(rule, pair) if rule.kind == "safety" else _floor(rule, pair)
+    outcome, text, needed = _words(rule, pair.label, c, floor)
     row = replace(
         row,
         reference=pair.variant,
@@ -65,6 +66,7 @@ def decide(rule: Rule, row: Row, pair: Pair) -> tuple[Row, Reason]:
         needed_n=needed,
         method=c.method,
         clusters=c.clusters,
+        bound=None if floor.bound is None else round(floor.bound, DIGITS),
     )
     return row, Reason(row.artifact, row.check, outcome, text)
 
@@ -105,38 +107,46 @@ def oriented(rule: Rule, pair: Pair) -> tuple[Scores, Scores]:
     return rule.low + rule.high - pair.ours, rule.low + rule.high - pair.theirs
 
 
-def _words(
-    rule: Rule, label: str, c: Comparison, floor: Outcome, floor_needs: int | None
-) -> tuple[Outcome, str, int | None]:
+@dataclass(frozen=True)
+class _Floor:
+    """How the candidate stands to the floor; `needed`: the samples that would decide where that is open."""
+
+    outcome: Outcome
+    needed: int | None = None
+    bound: float | None = (
+        None  # of the true mean, on its bad side; where that is what must meet the floor
+    )
+
+
+def _words(rule: Rule, label: str, c: Comparison, floor: _Floor) -> tuple[Outcome, str, int | None]:
     """Outcome, reason, and the samples that would decide where it is inconclusive."""
     if c.upper < -rule.margin:
         return "reject", wording.measured(rule, label, c), None
-    if floor == "reject":
+    if floor.outcome == "reject":
         return "reject", wording.under_floor(rule, label, c, None, shown=True), None
     if c.lower <= -rule.margin:
-        needed = c.needed_n and max(c.needed_n, floor_needs or 0)
+        needed = c.needed_n and max(c.needed_n, floor.needed or 0)
         return "inconclusive", wording.too_few(rule, label, replace(c, needed_n=needed)), needed
-    if floor == "inconclusive":
-        text = wording.under_floor(rule, label, c, floor_needs, shown=False)
-        return "inconclusive", text, floor_needs
-    return "promote", wording.promoted(rule, label, c), None
+    if floor.outcome == "inconclusive":
+        text = (
+            wording.under_floor(rule, label, c, floor.needed, shown=False)
+            if not rule.meets_floor(c.candidate_mean) or floor.bound is None
+            else wording.floor_not_shown(rule, label, c, floor.bound, floor.needed)
+        )
+        return "inconclusive", text, floor.needed
+    return "promote", wording.promoted(rule, label, c, floor.bound), None
 
 
-def _floor(rule: Rule, pair: Pair) -> tuple[Outcome, int | None]:
-    """Whether the candidate meets the floor, and the samples that would decide where that is open.
-
-    The mean itself must meet it; one that does not is a rejection only where chance does not
-    explain it.
-    """
+def _floor(rule: Rule, pair: Pair) -> _Floor:
+    """A skill's floor: the mean itself must meet it; one that does not is a rejection only beyond chance."""
     values, higher = pair.ours, rule.direction == "higher"
     mean = float(values.mean())
     if rule.meets_floor(mean):
-        return "promote", None
+        return _Floor("promote")
     missed = -abs(mean - rule.floor)
     if pair.clusters is not None:
-        level = replace(pair, theirs=np.full_like(values, rule.floor))
-        c = compared(rule, level, 0.0)
-        return ("reject", None) if c.upper < 0 else ("inconclusive", c.needed_n)
+        c = _against_floor(rule, pair)
+        return _Floor("reject") if c.upper < 0 else _Floor("inconclusive", c.needed_n)
     if _is_binary(rule, values):
         lower, upper = wilson_bounds(len(values), float(values.sum()), rule.alpha)
         variance, span = rule.floor * (1 - rule.floor), None
@@ -144,8 +154,38 @@ def _floor(rule: Rule, pair: Pair) -> tuple[Outcome, int | None]:
         lower, upper = mean_bounds(values, rule.low, rule.high, rule.alpha)
         variance, span = float(values.var()), abs((rule.high if higher else rule.low) - rule.floor)
     if not rule.meets_floor(upper if higher else lower):
-        return "reject", None
-    return "inconclusive", needed_samples(missed, 0.0, variance, rule.alpha, span=span)
+        return _Floor("reject")
+    needed = needed_samples(missed, 0.0, variance, rule.alpha, span=span)
+    return _Floor("inconclusive", needed)
+
+
+def _veto_floor(rule: Rule, pair: Pair) -> _Floor:
+    """A safety suite's floor: the bound must meet it, so that what was not seen is not taken for absent."""
+    values, higher = pair.ours, rule.direction == "higher"
+    if pair.clusters is not None:
+        c = _against_floor(rule, pair)
+        bound = rule.floor + c.lower if higher else rule.floor - c.lower
+        needed = c.needed_n
+    else:
+        if _is_binary(rule, values):
+            bounds = proportion_bounds(len(values), int(values.sum()), rule.alpha)
+        else:
+            bounds = mean_bounds(values, rule.low, rule.high, rule.alpha)
+        bound = bounds[0] if higher else bounds[1]
+        span = abs((rule.low if higher else rule.high) - rule.floor)
+        distance, variance = abs(float(values.mean()) - rule.floor), float(values.var())
+        needed = needed_samples(distance, 0.0, variance, rule.alpha, span=span)
+    if rule.meets_floor(bound):
+        return _Floor("promote", bound=bound)
+    missed = _floor(rule, pair)
+    if missed.outcome == "promote":
+        return _Floor("inconclusive", needed, bound)
+    return replace(missed, bound=bound)
+
+
+def _against_floor(rule: Rule, pair: Pair) -> Comparison:
+    """The candidate against one that scores just the floor on every sample."""
+    return compared(rule, replace(pair, theirs=np.full_like(pair.ours, rule.floor)), 0.0)
 
 
 def _is_binary(rule: Rule, values: Scores) -> bool:

@@ -57,6 +57,8 @@ class Row:
     low: float | None = None  # the metric's range
     high: float | None = None
     direction: str = ""  # higher or lower: which is better
+    # Of a safety suite: the one-sided bound of the candidate's own true mean, which must meet the floor.
+    bound: float | None = None
 
     @classmethod
     def blank(cls, check: Rule, artifact: Artifact, *, rule: str = "", part: str = "") -> Row:

@@ -29,12 +29,27 @@ def cannot_compare(label: str, faults: Sequence[str]) -> str:
     return f"{label} cannot be compared, because {'; and '.join(faults)}. {way_out}"
 
 
-def promoted(rule: Rule, label: str, c: Comparison) -> str:
-    """The rule holds, and how bad it may be at worst."""
+def promoted(rule: Rule, label: str, c: Comparison, bound: float | None = None) -> str:
+    """The rule holds, and how bad it may be at worst; `bound`: of the candidate by itself, where that counts."""
     result = measured(rule, label, c)
-    if c.lower >= 0:
-        return f"{result}; allowing for chance, not worse"
-    return f"{result}; allowing for chance, {_gap(rule, -c.lower, rule.margin)} worse at most"
+    worst = "not worse" if c.lower >= 0 else f"{_gap(rule, -c.lower, rule.margin)} worse at most"
+    return f"{result}; allowing for chance, {worst}{_own(rule, bound)}"
+
+
+def floor_not_shown(rule: Rule, label: str, c: Comparison, bound: float, needed: int | None) -> str:
+    """The mean of a safety suite meets the floor, but the samples do not show that the truth does."""
+    side = "under the floor" if rule.direction == "higher" else "over the ceiling"
+    return (
+        f"{measured(rule, label, c)}; {_samples(rule, c)} too few to tell: allowing for chance, it may be "
+        f"{_value(rule, bound, rule.floor)}, {side} of {_value(rule, rule.floor)}; {_would_decide(needed)}"
+    )
+
+
+def _own(rule: Rule, bound: float | None) -> str:
+    if bound is None:
+        return ""
+    side = "at least" if rule.direction == "higher" else "at most"
+    return f", and {side} {_value(rule, bound, rule.floor)} by itself"
 
 
 def too_few(rule: Rule, label: str, c: Comparison) -> str:

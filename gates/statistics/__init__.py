@@ -18,6 +18,8 @@ Sources
                     Statistics in Medicine 22, 265-278: Barnard convexity of the score.
     Berger 1994     Berger and Boos. P values maximized over a confidence set for the nuisance
                     parameter. Journal of the American Statistical Association 89, 1012-1016.
+    Clopper 1934    Clopper and Pearson. The use of confidence or fiducial limits illustrated in the
+                    case of the binomial. Biometrika 26, 404-413.
     Wilson 1927     Probable inference, the law of succession, and statistical inference.
                     Journal of the American Statistical Association 22, 209-212.
     Hall 1992       On the removal of skewness by transformation. Journal of the Royal Statistical
@@ -45,7 +47,7 @@ from gates.statistics.comparison import Comparison, Scores
 from gates.statistics.exact import exact_bounds, exact_p
 from gates.statistics.improvement import holm, improvement_p
 from gates.statistics.sizes import POWER, needed_samples
-from gates.statistics.tango import corrected_bounds, tango_bounds, wilson_bounds
+from gates.statistics.tango import corrected_bounds, proportion_bounds, tango_bounds, wilson_bounds
 
 __all__ = [
     "EXACT_LIMIT",
@@ -63,6 +65,7 @@ __all__ = [
     "needed_samples",
     "paired_binary",
     "paired_bounded",
+    "proportion_bounds",
     "tango_bounds",
     "wilson_bounds",
 ]

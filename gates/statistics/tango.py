@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
-from scipy.special import ndtri
+from scipy.special import betaincinv, ndtri
 
 Counts = npt.NDArray[np.float64]
 
@@ -78,6 +78,16 @@ def scores(n: int, gained: npt.NDArray[Any], lost: npt.NDArray[Any], delta: floa
     with np.errstate(divide="ignore", invalid="ignore"):
         found = excess / np.sqrt(n * variance)
     return np.where(variance > 0, found, np.where(excess > 0, np.inf, -np.inf))
+
+
+def proportion_bounds(n: int, successes: int, alpha: float) -> tuple[float, float]:
+    """One-sided bounds of one proportion that hold for certain at `alpha` (Clopper and Pearson 1934).
+
+    With `n` of `n` successes the lower one is alpha^(1/n): the rule of three.
+    """
+    lower = float(betaincinv(successes, n - successes + 1, alpha)) if successes else 0.0
+    upper = float(betaincinv(successes + 1, n - successes, 1 - alpha)) if successes < n else 1.0
+    return lower, upper
 
 
 def wilson_bounds(n: int, successes: float, alpha: float) -> tuple[float, float]:
