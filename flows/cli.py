@@ -13,12 +13,15 @@ import traceback
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flows import environment, say
 from pipeline.errors import InputError, MergegateError
+
+if TYPE_CHECKING:
+    from gates import Policy
 
 app = typer.Typer(
     name="mergegate",
@@ -359,6 +362,20 @@ def status(name: Name = "", uri: Uri = "", json: Json = False) -> None:
     say.as_json(report) if json else say.status(report)
 
 
+@app.command(rich_help_panel=REGISTRY, epilog="Example: mergegate ledger harbor-support --json")
+def ledger(name: Name = "", uri: Uri = "", json: Json = False) -> None:
+    """Show who was judged on which golden set, when and with what outcome, and how many uses are left.
+
+    The more merges are tried on one set, the likelier one passes by luck. How many a set may serve is said in the
+    policy, under `sealed`; docs/ledger.md says how to refresh one.
+    """
+    from flows.ledger import read_ledger_report
+
+    uri, name = _registry(uri, name)
+    report = read_ledger_report(uri, name, _policy_of(name))
+    say.as_json(report) if json else say.ledger(report)
+
+
 @app.command(
     rich_help_panel=REGISTRY,
     epilog='Example: mergegate rollback harbor-support --why "tone complaints since Monday"',
@@ -404,6 +421,17 @@ def _registry(uri: str, name: str) -> tuple[str, str]:
 
     params = load_params()
     return uri or params.registry_uri, name or params.name
+
+
+def _policy_of(name: str) -> Policy | None:
+    """The policy of the current folder, where its params.yaml is that of the model `name`."""
+    from gates import Policy
+    from pipeline.params import load_params
+
+    if not Path("params.yaml").is_file():
+        return None
+    params = load_params()
+    return Policy.parse(params.policy, "params.yaml: policy") if params.name == name else None
 
 
 def main() -> None:

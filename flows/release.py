@@ -1,4 +1,7 @@
-"""The Prefect flow of one release: every stage through DVC, then registration, retried where that can help."""
+"""The Prefect flow of one release: every stage through DVC, then registration, retried where that can help.
+
+The ledger is asked before the candidate is judged, and told of the verdict before anything is registered.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from prefect.futures import wait
 
 from flows import stages
 from flows.board import Board
+from flows.champion import compares_with_champion, note_champion
+from flows.ledger import enter_ledger, note_ledger
 from flows.preflight import preflight
 from flows.record import Outcome, read_outcome, record_release
 from pipeline.errors import EnvironmentFault
@@ -24,26 +29,47 @@ def _may_help(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
     return isinstance(state.result(raise_on_failure=False), EnvironmentFault)
 
 
-@task(
-    task_run_name="{stage}",
-    retries=2,
-    retry_delay_seconds=[5, 30],
-    retry_condition_fn=_may_help,
-    persist_result=False,
-)
+# Stages and the registry alike: a disk that was full, a server that was down.
+_PATIENT: dict[str, Any] = {
+    "retries": 2,
+    "retry_delay_seconds": [5, 30],
+    "retry_condition_fn": _may_help,
+    "persist_result": False,
+}
+
+
+@task(task_run_name="{stage}", **_PATIENT)
 def run_stage(stage: str, force: bool) -> str:
     """Run one stage of dvc.yaml if it is out of date."""
     with _BOARD.running(stage) as done:
         return done(stages.reproduce(stage, force=force))
 
 
-@task(
-    task_run_name="register {candidate}",
-    retries=2,
-    retry_delay_seconds=[5, 30],
-    retry_condition_fn=_may_help,
-    persist_result=False,
-)
+@task(task_run_name="look up the champion", **_PATIENT)
+def look_up_champion() -> bool:
+    """Note which version is served now; True where it is a model to evaluate."""
+    return note_champion(load_params())
+
+
+@task(task_run_name="look up {candidate} in the ledger", **_PATIENT)
+def look_up(candidate: str) -> bool:
+    """Note how the candidate stands in the ledger; True where that is new."""
+    with _BOARD.running("ledger") as done:
+        changed = note_ledger(load_params(), candidate)
+        done("ran" if changed else "unchanged")
+        return changed
+
+
+@task(task_run_name="enter {candidate} into the ledger", **_PATIENT)
+def enter(candidate: str) -> bool:
+    """Add the verdict to the ledger, where it is not there yet."""
+    with _BOARD.running("enter") as done:
+        added = enter_ledger(load_params(), candidate)
+        done("ran" if added else "unchanged")
+        return added
+
+
+@task(task_run_name="register {candidate}", **_PATIENT)
 def record(candidate: str) -> dict[str, Any]:
     """Register a promoted candidate, or log the refusal of another one, in MLflow."""
     with _BOARD.running("register") as done:
@@ -56,11 +82,15 @@ def record(candidate: str) -> dict[str, Any]:
 def release(candidate: str = "", register: bool = True) -> Outcome:
     """Release `candidate` (the one that params.yaml names if empty) of the workspace in the current folder.
 
-    With `register` false it is judged only, and no registry learns of it.
+    With `register` false it is judged only: the ledger learns of it, and nothing is registered.
     """
     params, candidate = preflight(candidate)
-    with _BOARD.of(candidate, sum(map(len, stages.levels(params, candidate))) + 1):
-        _run_stages(params, candidate)
+    champion = compares_with_champion(params) and look_up_champion()
+    levels = stages.levels(params, candidate, champion=champion)
+    with _BOARD.of(candidate, sum(map(len, levels)) + 2 + register):
+        _run_stages(params, candidate, levels)
+        # First, so that nothing is promoted whose use of the golden sets was not counted.
+        enter(candidate)
         registered = record(candidate) if register else {}
     outcome = read_outcome(candidate, registered)
     create_table_artifact(
@@ -71,9 +101,8 @@ def release(candidate: str = "", register: bool = True) -> Outcome:
     return outcome
 
 
-def _run_stages(params: Params, candidate: str) -> None:
+def _run_stages(params: Params, candidate: str, levels: list[list[str]]) -> None:
     """Level by level, from the first at which DVC finds something to do; what is up to date is not started."""
-    levels = stages.levels(params, candidate)
     forced = stages.unwatched(params, candidate)
     for stage in forced:
         run_stage(stage, force=True)
@@ -81,6 +110,8 @@ def _run_stages(params: Params, candidate: str) -> None:
     stale = stages.stale([stage for level in rest for stage in level])
     changed = False
     for level in rest:
+        if f"judge@{candidate}" in level:
+            changed = look_up(candidate) or changed
         # Once a stage has run, DVC looks anew at all that may depend on it.
         due = level if changed else [stage for stage in level if stage in stale]
         _BOARD.unchanged(len(level) - len(due))

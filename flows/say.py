@@ -177,6 +177,46 @@ def _version(entry: Mapping[str, Any] | None) -> str:
     return f"version {entry['version']}, {entry['kind']}, digest {entry['release_digest']}"
 
 
+def ledger(report: Mapping[str, Any]) -> None:
+    """A line for each golden set with what is left of it, then one for each judgement."""
+    console = _console()
+    title = f"{report['name']}: {_counted(len(report['judgements']), 'judgement')}"
+    lines = {
+        f"{', '.join(found['skills'])} {found['digest'][:12]}": _uses(found, report["policy"])
+        for found in report["golden_sets"]
+    }
+    _facts(title, lines)
+    if not report["judgements"]:
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("when (UTC)", "candidate", "outcome", "weights", "recipe", "policy", "golden"):
+        table.add_column(column)
+    for one in report["judgements"]:
+        moment = one["when"][:16].replace("T", " ")
+        digests = (one["weights"]["merged"], one["recipe"], one["policy"])
+        sets = " ".join(f"{skill}:{d[:6]}" for skill, d in sorted(one["golden"].items()))
+        cells = (one["candidate"], one["outcome"], *(d[:12] for d in digests), sets)
+        table.add_row(moment, *map(escape, cells))
+    console.print()
+    console.print(table)
+
+
+def _uses(found: Mapping[str, Any], policy: str | None) -> str:
+    """What a golden set served, and what the policy leaves of it; nothing where the policy is not known."""
+    served = f"{_counted(found['candidates'], 'candidate')} judged"
+    if found["allowed"] is None:
+        return f"{served}; the policy states no limit" if policy else served
+    if found["candidates"] < found["allowed"]:
+        return f"{served}, {found['left']} of {found['allowed']} uses left"
+    over = found["candidates"] - found["allowed"]
+    beyond = f", {over} more than the policy allows" if over else ""
+    return f"{served}{beyond}: used up after {found['allowed']}; fresh examples are due"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def rolled_back(report: Mapping[str, Any]) -> None:
     """What a rollback or its rehearsal did."""
     if report["moved"]:

@@ -26,14 +26,19 @@ FAILURES = Path(".mergegate/failures")
 State = Literal["ran", "restored", "unchanged"]
 
 
-def levels(params: Params, candidate: str) -> list[list[str]]:
-    """The stages of a release, level by level; the stages of one level do not need each other."""
-    experts = [f"evaluate-expert@{name}" for name in params.experts]
+def levels(params: Params, candidate: str, *, champion: bool = False) -> list[list[str]]:
+    """The stages of a release, level by level; the stages of one level do not need each other.
+
+    `champion`: whether the version that is served now is evaluated too, for a policy that names it.
+    """
+    references = [f"evaluate-expert@{name}" for name in params.experts]
+    if champion:
+        references.append("evaluate-champion")
     return [
         ["sources"],
         ["golden", f"check@{candidate}"],
         ["merge-plain", f"merge@{candidate}", f"diagnose@{candidate}"],
-        ["evaluate-base", *experts, "evaluate-plain", f"evaluate-merged@{candidate}"],
+        ["evaluate-base", *references, "evaluate-plain", f"evaluate-merged@{candidate}"],
         [f"latency@{candidate}"],  # alone, so that nothing disturbs the clock
         [f"judge@{candidate}"],
         [f"quantize@{candidate}"],

@@ -35,6 +35,15 @@ class Registered:
     held_back: str = ""
 
 
+@dataclass(frozen=True)
+class Champion:
+    """The version that the alias `champion` names: its kind, and the digest of the weights judged."""
+
+    version: int
+    kind: str
+    digest: str
+
+
 def register_unmerged(
     uri: str,
     name: str,
@@ -118,6 +127,17 @@ def log_refusal(uri: str, name: str, release: Path) -> str:
             client.log_artifacts(run.info.run_id, str(release))
             client.set_terminated(run.info.run_id, "FINISHED")
         return str(run.info.run_id)
+
+
+def champion(uri: str, name: str) -> Champion | None:
+    """The champion of model `name`; None where there is none yet."""
+    with store.connect(uri) as client:
+        found = client.search_registered_models(f"name = '{name}'")
+        alias = found[0].aliases.get(CHAMPION) if found else None
+        if alias is None:
+            return None
+        tags = client.get_model_version(name, str(alias)).tags
+    return Champion(int(alias), tags.get("mergegate.kind", ""), tags.get(ARTIFACT_DIGEST, ""))
 
 
 def _create_run(client: Any, experiment: str, record: Mapping[str, Any]) -> Any:
