@@ -119,7 +119,7 @@ def independent_spread(side: Side, rule: Rule) -> Spread | None:
         return None
     square = 2 * float(np.var(scores))
     return Spread(
-        _at_least_one(square, len(scores), rule), "if both err independently of each other"
+        _at_least_one(square, len(scores), rule), "as if both erred independently of each other"
     )
 
 

@@ -75,7 +75,8 @@ def show(verdict: Verdict, name: str) -> None:
         console.print(f"  [dim]·[/] {say.escape(line)}")
     table = Table(box=None, pad_edge=False, header_style="bold")
     for number, column in enumerate(_COLUMNS):
-        table.add_column(column, justify="right" if 0 < number < len(_COLUMNS) - 1 else "left")
+        figures = 0 < number < len(_COLUMNS) - 1
+        table.add_column(column, justify="right" if figures else "left", overflow="fold")
     for row in verdict.rows:
         table.add_row(*map(say.escape, _cells(row)))
     console.print()
@@ -103,7 +104,7 @@ def _asides(verdict: Verdict) -> list[str]:
 def _cells(row: Row) -> tuple[str, ...]:
     figures = (row.reference_mean, row.candidate_mean)
     return (
-        f"{row.check} ({row.metric})",
+        row.check,
         f"{row.n:,}" if row.n else "–",
         *("–" if value is None else f"{value:.4f}" for value in figures),
         "–" if row.difference is None else f"{row.difference:+.4f}",

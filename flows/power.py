@@ -32,6 +32,7 @@ from pipeline.plain_yaml import load_yaml
 
 # Shares of samples that two variants answer differently: alike, as fine-tunes of one model are, apart.
 _SHARES = (0.05, 0.12, 0.25)
+ASSUMED = "assumed"
 # The standard deviation of differences, in widths of the range, for metrics of another range.
 _WIDTHS = (0.05, 0.10, 0.20)
 
@@ -45,7 +46,7 @@ class Check:
     samples: int | None  # None where nothing here says how many there are
     clusters: int | None
     plans: tuple[PlanRow, ...]
-    source: str = "assumed"  # of how often the two variants differ
+    source: str = ASSUMED  # of how often the two variants differ
 
     @property
     def plan(self) -> PlanRow | None:
@@ -115,7 +116,8 @@ def show(checks: Sequence[Check]) -> None:
     """A table with a line for each plan, then a sentence for each margin that cannot be shown."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for number, column in enumerate(("check", *_COLUMNS)):
-        table.add_column(column, justify="right" if 0 < number < len(_COLUMNS) else "left")
+        figures = 0 < number < len(_COLUMNS)
+        table.add_column(column, justify="right" if figures else "left", overflow="fold")
     for check in checks:
         for number, row in enumerate(check.plans):
             name = check.name if number == 0 else ""
@@ -125,8 +127,11 @@ def show(checks: Sequence[Check]) -> None:
             table.add_row(say.escape(check.name), count, _figure(check.rule, check.rule.margin))
     console = say._console()  # as wide as the terminal, unbounded where piped
     console.print(table)
-    lines = [_sentence(check, check.plan) for check in checks if not check.ok]
     console.print()
+    for source in dict.fromkeys(check.source for check in checks if check.plans):
+        names = ", ".join(check.name for check in checks if check.plans and check.source == source)
+        console.print(say.escape(f"How far two variants differ in {names}: {source}."))
+    lines = [_sentence(check, check.plan) for check in checks if not check.ok]
     for line in lines or ["Every margin can be shown with the samples at hand."]:
         console.print(say.escape(line))
 
@@ -141,7 +146,7 @@ def _cells(check: Check, row: PlanRow) -> tuple[str, ...]:
         _figure(check.rule, row.detectable),
         _percent(row.power),
         f"{row.needed_n:,}" if row.needed_n else "–",
-        row.assumption + ("" if check.source == "assumed" else f", {check.source}"),
+        row.assumption,
     )
 
 
@@ -220,5 +225,5 @@ def _check(rule: Rule, samples: Samples | None, spread: Spread | None) -> Check:
         given = list(_SHARES if unit else (w * (rule.high - rule.low) for w in _WIDTHS))
     arguments = (rule.name, rule.metric, rule.low, rule.high, rule.margin, rule.alpha)
     plans = [plan_rule(*arguments, len(samples), clusters, figure) for figure in given]
-    source = spread.words if spread else "assumed"
+    source = spread.words if spread else ASSUMED
     return Check(rule.name, rule, len(samples), clusters, tuple(plans), source)

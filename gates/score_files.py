@@ -83,7 +83,7 @@ def _run(name: str, logs: list[Path], asked: Asked) -> Side:
                 f"{path}: its name does not say the task, as samples_TASK_TIME.jsonl does. "
                 "Name the skill: --skill NAME."
             )
-        tasks.setdefault(skill, []).append(task or path.stem)
+        tasks.setdefault(skill, []).append(task or skill)
         side.kinds[skill] = "hashes"
         _log(side, path, tasks[skill][-1], skill, asked, seen)
     side.digest = seen.hexdigest()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MAX_LINE = 16 * 2**20
 # A million samples need some 400 MB of memory for each side.
 MAX_LINES = 1_000_000
-_BLOCK = 2**20
+_BLOCK = 2**16  # bytes; the objects of a larger one do not fit in a core's cache
 _COMPRESSED = (b"\x1f\x8b", b"PK\x03\x04", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ")
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")  # what escapes a half of a surrogate pair, or both halves
 

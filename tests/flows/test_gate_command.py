@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flows import environment
+from flows import environment, say
 from flows.cli import app, guarded
 from gates import Verdict
 
@@ -77,7 +77,21 @@ def test_the_report_has_sentence_reasons_notes_and_figures(
     assert "✗ json: 77.5 % against 95 % of the reference, 17.5 points worse, at most 5" in shown
     assert "paired by their ids alone" in shown
     figures = shown.splitlines()[-1].split()
-    assert figures[:6] == ["json", "(exact)", "400", "0.9500", "0.7750", "-0.1750"]
+    assert figures[:5] == ["json", "400", "0.9500", "0.7750", "-0.1750"]
+
+
+def test_a_narrow_terminal_cuts_no_name(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored(folder / "old.jsonl", 20, language="a-language-of-many-letters")
+    scored(folder / "new.jsonl", 20, language="a-language-of-many-letters")
+    rule = {**POLICY["skills"]["json"], "slices": {"language": {}}}
+    (folder / "policy.yaml").write_text(yaml.safe_dump({**POLICY, "skills": {"json": rule}}))
+    monkeypatch.setattr(say, "_PIPED", 70)
+    gate()
+    table = capsys.readouterr().out.split("\njson ")[-1].splitlines()[1:]
+    name = "".join(line.split()[0] for line in table if line.strip())
+    assert name == "json[language=a-language-of-many-letters]"
 
 
 def test_json_on_standard_output_is_the_verdict_and_nothing_else(

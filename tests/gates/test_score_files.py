@@ -190,6 +190,8 @@ PLAIN_ROWS: list[Callable[[int], dict[str, Any]]] = [
     lambda i: {"id": f"a{i}", "score": i / 10},
     lambda i: {"id": i, "exact": i % 2 == 0},
     lambda i: {"id": i, "exact": 1, "language": "de"},
+    lambda i: {"id": i, "exact": 1, "language": i % 2},
+    lambda i: {"id": i, "exact": 1, "language": i % 2 == 0},
     lambda i: {"id": str(i), "score": 1, "digest": f"d{i}"},
     lambda i: {"skill": "json", "metric": f"m{i % 2}", "sample_id": "x", "sample_digest": "d", "score": 1.0},
     lambda i: {"id": i, "skill": "tone" if i % 2 else "json", "metric": "m", "score": 0.5},
@@ -207,6 +209,9 @@ def test_rows_at_once_give_what_rows_one_by_one_give(
     at_once = general_scores(rows, asked, kinds)
     one_by_one = [general_score(row, asked) for row in rows]
     assert at_once == [score for _, _, score in one_by_one]
+    assert [vars(score) for score in at_once] == [
+        vars(score) for _, _, score in one_by_one if score
+    ]
     assert kinds == {skill: kind for skill, kind, _ in one_by_one}
 
 
@@ -489,3 +494,18 @@ def test_what_the_installed_lm_eval_logs_is_read(tmp_path: Path) -> None:
     assert side.harness == "lm-eval 0.4.13"
     assert side.tasks["sums"].samples == 2
     assert len(side.tasks["sums"].task_digest) == 64
+
+
+def test_logs_under_other_names_pair_by_their_skill(tmp_path: Path) -> None:
+    first, other = (
+        read_scores(written(tmp_path, logged(7), name=name), ASKED).scores[0]
+        for name in ("old.jsonl", "new.jsonl")
+    )
+    assert first == other
+    assert first.sample_id == "json:000007"
+
+
+def test_equal_values_of_two_types_are_two_groups(tmp_path: Path) -> None:
+    rows = [{"id": i, "score": 1, "language": value} for i, value in enumerate((1, True, 1.0, "1"))]
+    side = read_scores(written(tmp_path, *rows), GROUPED)
+    assert [dict(s.attributes)["language"] for s in side.scores] == ["1", "true", "1.0", "1"]
