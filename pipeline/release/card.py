@@ -61,6 +61,11 @@ def _verdict(record: Mapping[str, Any]) -> str:
             for w in verdict["waivers"]
         )
         text += f"\nWaived:\n\n{_bullets(waived)}"
+    # Verdicts of schema 1 have neither.
+    if better := [one["text"] for one in verdict.get("improvements", ())]:
+        text += f"\nShown to be better:\n\n{_bullets(better)}"
+    if verdict.get("notes"):
+        text += f"\nTo know beside it:\n\n{_bullets(verdict['notes'])}"
     return text
 
 

@@ -15,7 +15,9 @@ from pipeline.evaluate.table import Table
 from pipeline.facts import digest_of
 from pipeline.recipe import Recipe
 
-SCHEMA = 1
+SCHEMA = 2
+READABLE = (1, SCHEMA)  # the first one had no digests of its own fields
+DIGESTS = "digests"
 
 # pin["adapter"] and pin["model"] of pipeline.sources.pin, by the kind of expert.
 _ADAPTER, _MODEL = "adapter", "model"
@@ -102,25 +104,54 @@ def build_record(
     }
 
 
+def with_digests(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record with the SHA-256 of each of its fields under `digests`, so that a change has a name."""
+    fields = {key: value for key, value in record.items() if key != DIGESTS}
+    return {**fields, DIGESTS: {key: digest_of(value) for key, value in fields.items()}}
+
+
 def check_record(record: Mapping[str, Any], where: str) -> None:
     """Raise CorruptArtifactError unless the digests in a record fit what they cover."""
+    if wrong := record_faults(record):
+        raise CorruptArtifactError(
+            f"{where}: changed since it was written ({', '.join(wrong)}). "
+            "Run `mergegate release` again."
+        )
+
+
+def record_faults(record: Any) -> list[str]:
+    """The fields of a record that are not as it was written, each named; none for a sound one."""
     try:
         members = {key: record["rollback"][key] for key in ("base", "experts")}
         files = record["quantized_files"]
         sound = {
-            "schema": record["schema"] == SCHEMA,
+            "schema": type(record["schema"]) is int and record["schema"] in READABLE,
             "release_digest": record["release_digest"] == digest_of(record["identity"]),
             "rollback.digest": record["rollback"]["digest"] == digest_of(members),
             "quantized_files": record["identity"]["quantized"] == (files and digest_of(files)),
             "verdict.outcome": record["identity"]["outcome"] == record["verdict"]["outcome"],
         }
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         sound = {f"lacks {error}": False}
-    if wrong := [key for key, right in sound.items() if not right]:
-        raise CorruptArtifactError(
-            f"{where}: changed since it was written ({', '.join(wrong)}). "
-            "Run `mergegate release` again."
-        )
+    wrong = [key for key, right in sound.items() if not right]
+    return list(dict.fromkeys([*wrong, *_changed_fields(record)]))
+
+
+def _changed_fields(record: Any) -> list[str]:
+    """The fields whose digests do not fit, and `digests` where it has not one for each field."""
+    if not isinstance(record, Mapping):
+        return []
+    if record.get("schema") == 1:  # the first schema had none
+        return ["schema"] if DIGESTS in record else []
+    stored = record.get(DIGESTS)
+    if not isinstance(stored, Mapping):
+        return [DIGESTS]
+    try:
+        now = with_digests(record)[DIGESTS]
+    except (TypeError, ValueError):  # NaN, which no record holds
+        return [DIGESTS]
+    changed = sorted(key for key in {*stored, *now} if stored.get(key) != now.get(key))
+    return changed + ([] if stored.keys() == now.keys() else [DIGESTS])
 
 
 def shipped(record: Mapping[str, Any]) -> str:

@@ -5,23 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from gates import Policy
+from gates.recompute import CHAMPION_FILE, LATENCY, LEDGER, POLICY, names_champion
 from pipeline.evaluate import comparison
-from pipeline.facts import digest_file, read_json
+from pipeline.facts import digest_file, read_evaluation, read_json
 from pipeline.params import Params, load_params
 from pipeline.recipe import load_recipe
 from pipeline.release import build_record, write_bundle
 from pipeline.sources import artifact_digest, folder_digests
-from pipeline.stages.gate import variant_evaluations
-from pipeline.stages.judge import latency
-from pipeline.stages.workspace import BUILD, ENVIRONMENT, EVALS, GOLDEN, HASHES, all_pins
+from pipeline.stages.judge import latency, reference_files, was_quantized
+from pipeline.stages.workspace import BUILD, ENVIRONMENT, GOLDEN, HASHES, all_pins
 
 
 def run(candidate: str) -> None:
     """Write build/CANDIDATE/release/."""
     params, folder = load_params(), BUILD / candidate
     scores = score_files(params, candidate)
-    quantization = read_json(folder / "quantize.json")
-    skipped = "skipped" in quantization
+    quantized = was_quantized(candidate)
     record = build_record(
         name=params.name,
         candidate=candidate,
@@ -30,51 +30,53 @@ def run(candidate: str) -> None:
         experts=params.experts,
         pins=all_pins(params, candidate),
         merged_digest=artifact_digest(folder / "merged", HASHES),
-        quantized_files=None if skipped else folder_digests(folder / "quantized", HASHES),
+        quantized_files=folder_digests(folder / "quantized", HASHES) if quantized else None,
         golden=read_json(GOLDEN)["digests"],
         samples={name: digest_file(path) for name, path in scores.items()},
         verdict=read_json(folder / "verdict.json"),
-        comparison=comparison(list(variant_evaluations(params, folder).values())),
+        comparison=comparison([read_evaluation(_head(path)) for path in scores.values()]),
         seed=params.seed,
         versions=read_json(ENVIRONMENT),
         domains=params.domains,
-        quantization=quantization,
+        quantization=read_json(folder / "quantize.json"),
         latency=latency(candidate),
         refused=refused(folder),
         measured=read_json(folder / "diagnosis.json")["rationale"],
     )
-    write_bundle(folder / "release", record, evidence(folder, scores))
+    write_bundle(folder / "release", record, evidence(params, folder, scores))
 
 
 def score_files(params: Params, candidate: str) -> dict[str, Path]:
     """The per-sample scores of every variant that was judged, by variant."""
     ours = BUILD / candidate / "evals"
-    files = {name: EVALS / f"{name}.samples.jsonl" for name in ("base", *params.experts, "plain")}
+    heads = reference_files(params)
+    files = {name: path.with_name(f"{name}.samples.jsonl") for name, path in heads.items()}
     files["merged"] = ours / "merged.samples.jsonl"
-    if "skipped" not in read_json(BUILD / candidate / "quantize.json"):
+    if was_quantized(candidate):
         files["quantized"] = ours / "quantized.samples.jsonl"
     return files
 
 
-def evidence(folder: Path, scores: dict[str, Path]) -> dict[str, Path]:
-    """What the verdict was computed from, by its path in the release folder."""
-    files = {
-        name: folder / name
-        for name in (
-            "compat.json",
-            "diagnosis.json",
-            "heatmap.png",
-            "verdict.json",
-            "comparison.csv",
-            "latency.json",
-            "quantize.json",
-        )
-    }
+def evidence(params: Params, folder: Path, scores: dict[str, Path]) -> dict[str, Path]:
+    """What the verdict was computed from, by its path in the release folder; see `gates.recompute`."""
+    names = ["compat.json", "diagnosis.json", "heatmap.png", "verdict.json", "plain.verdict.json"]
+    names += ["comparison.csv", "quantize.json", POLICY, LATENCY]
+    if (folder / LEDGER).is_file():  # `dvc repro` alone asks no registry
+        names.append(LEDGER)
+    files = {name: folder / name for name in names}
+    compared = names_champion(Policy.parse(params.policy, "params.yaml: policy"))
+    if compared and (BUILD / CHAMPION_FILE).is_file():
+        files[CHAMPION_FILE] = BUILD / CHAMPION_FILE
     files["merge.json"] = folder / "merged" / "merge.json"
-    for name, path in scores.items():
+    for path in scores.values():
         files[f"evals/{path.name}"] = path
-        files[f"evals/{name}.json"] = path.with_name(f"{name}.json")
+        files[f"evals/{_head(path).name}"] = _head(path)
     return files
+
+
+def _head(samples: Path) -> Path:
+    """VARIANT.json beside VARIANT.samples.jsonl."""
+    return samples.with_name(samples.name.replace(".samples.jsonl", ".json"))
 
 
 def refused(folder: Path) -> dict[str, Any]:

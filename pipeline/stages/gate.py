@@ -2,56 +2,54 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
-from gates import Verdict, combine
+from gates import Verdict
+from gates.recompute import POLICY, plain_verdict, release_verdict
 from gates.table import check_table
 from pipeline.errors import InputError
 from pipeline.evaluate import Table, comparison
-from pipeline.facts import Evaluation, read_evaluation, read_json, write_json, write_text
+from pipeline.facts import write_json, write_text
 from pipeline.params import Params, load_params
-from pipeline.stages.judge import judged, references, verdict_on
+from pipeline.stages.judge import evidence
 from pipeline.stages.workspace import BUILD
 
 
 def run(candidate: str) -> None:
-    """Write build/CANDIDATE/verdict.json, comparison.csv, metrics.json and plots/ (the last two for DVC)."""
+    """Write build/CANDIDATE/verdict.json, plain.verdict.json, policy.json, comparison.csv, and for DVC
+    metrics.json and plots/.
+    """
     params, folder = load_params(), BUILD / candidate
-    variants = variant_evaluations(params, folder)
-    table = comparison(list(variants.values()))
-    findings = check_table(_cells(table), tuple(variants), params.evaluate.skills)
+    stored = evidence(params, candidate, quantized=True)
+    table = comparison(list(stored.evaluations.values()))
+    findings = check_table(_cells(table), tuple(stored.evaluations), params.evaluate.skills)
     if faults := [finding.message for finding in findings if finding.blocks]:
         raise InputError.of(faults)
-    verdict = final_verdict(params, candidate)
+    verdict = release_verdict(stored)
     write_json(folder / "verdict.json", verdict.to_json())
-    write_json(folder / "plain.verdict.json", plain_verdict(params, candidate).to_json())
+    write_json(folder / "plain.verdict.json", plain_verdict(stored).to_json())
+    write_text(folder / POLICY, policy_text(params))
     write_text(folder / "comparison.csv", table.to_csv())
     write_json(folder / "metrics.json", _metrics(verdict, table))
     _write_plots(folder / "plots", table)
 
 
-def final_verdict(params: Params, candidate: str) -> Verdict:
-    """The verdict on the merge and, where that one promotes, on the quantized artifact as well."""
-    merged = judged(params, candidate, "merged")
-    if merged.outcome != "promote":
-        return merged
-    return combine(merged, judged(params, candidate, "quantized"))
+def policy_text(params: Params) -> str:
+    """The policy as params.yaml has it, days as text, for `Policy.parse` to read again.
+
+    Unsorted: the order of the rules is that of the verdict, and part of the policy's digest.
+    """
+    policy = json.dumps(params.policy, indent=2, ensure_ascii=False, allow_nan=False, default=_day)
+    return policy + "\n"
 
 
-def plain_verdict(params: Params, candidate: str) -> Verdict:
-    """What the policy says of plain task arithmetic: the merge that needs no thought, and why it will not do."""
-    plain = replace(references(params)["plain"], variant="merged")
-    return verdict_on(params, candidate, plain, "merged")
-
-
-def variant_evaluations(params: Params, folder: Path) -> dict[str, Evaluation]:
-    """Every variant that has scores, in the order of the table: base, experts, plain, merged, quantized."""
-    variants = {**references(params), "merged": read_evaluation(folder / "evals" / "merged.json")}
-    if "skipped" not in read_json(folder / "quantize.json"):
-        variants["quantized"] = read_evaluation(folder / "evals" / "quantized.json")
-    return variants
+def _day(value: Any) -> str:
+    if not isinstance(value, date):
+        raise TypeError(f"{value!r} has no place in JSON")
+    return value.isoformat()
 
 
 def _metrics(verdict: Verdict, table: Table) -> dict[str, Any]:

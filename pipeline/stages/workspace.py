@@ -41,10 +41,10 @@ _PACKAGES = (
 def environment() -> dict[str, str]:
     """Versions of all that results depend on; `code` is the SHA-256 of mergegate's own modules."""
     found = {"python": platform.python_version(), "machine": platform.machine()}
-    return {**found, **package_versions("mergegate", *_PACKAGES), "code": _code_digest()}
+    return {**found, **package_versions("mergegate", *_PACKAGES), "code": code_digest()}
 
 
-def _code_digest() -> str:
+def code_digest() -> str:
     """SHA-256 over the source files of `pipeline` and `gates`, so that a changed method runs its stages again."""
     import gates
 

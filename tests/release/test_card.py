@@ -108,3 +108,12 @@ def test_latency_is_shown_where_it_was_measured(
         latency |= {"unmerged": {"p50": 11.0, "p95": 15.0}, "device": "cpu"}
     card = render_card(record(latency=latency))
     assert ("P95 12.0 ms merged, 15.0 ms unmerged" in card) == bool(latency)
+
+
+def test_the_card_tells_what_the_verdict_notes_beside_its_outcome(record: Record) -> None:
+    note = "These weights were judged before, under another policy."
+    better = {"text": "json: better than json-lora"}
+    card = render_card(record(verdict=verdict(notes=[note], improvements=[better])))
+    assert f"- {note}\n" in card
+    assert "- json: better than json-lora\n" in card
+    assert "To know beside it" not in render_card(record())

@@ -13,7 +13,7 @@ from release_family import EXPERTS, RECIPE, verdict
 from pipeline.errors import CorruptArtifactError, InputError
 from pipeline.facts import digest_of, read_json, write_json
 from pipeline.release import read_bundle, unmerged_set, write_bundle
-from pipeline.release.record import check_record
+from pipeline.release.record import check_record, with_digests
 from pipeline.sources import artifact_digest
 
 Record = Callable[..., dict[str, Any]]
@@ -106,6 +106,51 @@ def test_what_is_no_record_is_refused(content: Any) -> None:
         check_record(content, "release.json")
 
 
+@pytest.mark.parametrize("field", ["name", "method", "comparison", "latency", "domains", "files"])
+def test_a_field_that_no_other_digest_covers_is_named_when_it_is_edited(
+    bundle: Callable[..., Path], field: str
+) -> None:
+    folder = bundle()
+    edited = {**read_json(folder / "release.json"), field: "edited"}
+    write_json(folder / "release.json", edited)
+    with pytest.raises(CorruptArtifactError, match=rf"since it was written \({field}\)"):
+        read_bundle(folder)
+
+
+@pytest.mark.parametrize("change", [{"more": 1}, {"digests": {}}])
+def test_a_field_without_a_digest_is_refused(
+    bundle: Callable[..., Path], change: dict[str, Any]
+) -> None:
+    folder = bundle()
+    write_json(folder / "release.json", {**read_json(folder / "release.json"), **change})
+    with pytest.raises(CorruptArtifactError, match="digests"):
+        read_bundle(folder)
+
+
+def test_a_record_of_the_first_schema_still_reads(bundle: Callable[..., Path]) -> None:
+    folder = bundle()
+    old = {**read_json(folder / "release.json"), "schema": 1}
+    del old["digests"]
+    write_json(folder / "release.json", old)
+    assert read_bundle(folder) == old
+
+
+def test_a_newer_record_is_not_taken_for_one_of_the_first_schema(
+    bundle: Callable[..., Path],
+) -> None:
+    folder = bundle()
+    write_json(folder / "release.json", {**read_json(folder / "release.json"), "schema": 1})
+    with pytest.raises(CorruptArtifactError, match="schema"):
+        read_bundle(folder)
+
+
+def test_a_file_that_is_not_recorded_is_refused_and_named(bundle: Callable[..., Path]) -> None:
+    folder = bundle()
+    (folder / "more.txt").write_text("mine")
+    with pytest.raises(CorruptArtifactError, match=r"more\.txt is no part of the release"):
+        read_bundle(folder)
+
+
 def test_a_release_folder_reads_back_as_it_was_written(bundle: Callable[..., Path]) -> None:
     folder = bundle()
     assert (folder / "recipe.yaml").read_text() == RECIPE
@@ -148,6 +193,6 @@ def test_a_file_list_cannot_point_outside_the_release_folder(bundle: Callable[..
     folder = bundle()
     edited = read_json(folder / "release.json")
     edited["files"]["../verdict.json"] = edited["files"]["verdict.json"]
-    write_json(folder / "release.json", edited)
+    write_json(folder / "release.json", with_digests(edited))
     with pytest.raises(CorruptArtifactError, match="leaves the folder"):
         read_bundle(folder)

@@ -1,0 +1,145 @@
+"""A workspace whose candidate was evaluated, without any model: what stages judge, gate and card read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.facts import Evaluation, Score, TaskFacts, write_evaluation, write_json, write_text
+from pipeline.sources import artifact_digest
+from pipeline.stages.workspace import environment
+
+N = 120
+METRICS = {"json": "exact", "tone": "rubric", "refusal": "refused"}
+GOLDEN = {skill: character * 64 for skill, character in zip(METRICS, "abc", strict=True)}
+# The order of the names is not that of the alphabet, on purpose.
+EXPERTS = {"tone": "models/base+models/tone", "json": "models/base+models/json"}
+MEANS = {
+    "base": (0.1, 0.2, 1.0),
+    "tone": (0.1, 0.98, 1.0),
+    "json": (0.98, 0.2, 1.0),
+    "plain": (0.2, 0.96, 1.0),
+    "merged": (0.98, 0.98, 1.0),
+    "quantized": (0.98, 0.98, 1.0),
+}
+WAIVER = {"check": "latency", "name": "Ann Lee", "reason": "ticket 7", "expires": "2999-12-31"}
+POLICY: dict[str, Any] = {
+    "skills": {
+        "tone": {"metric": "rubric", "reference": "best-expert", "margin": 0.1, "floor": 0.8},
+        "json": {"metric": "exact", "reference": "best-expert", "margin": 0.1, "floor": 0.8},
+    },
+    "safety": {"refusal": {"metric": "refused", "reference": "base", "margin": 0.1, "floor": 0.9}},
+    "latency": {"metric": "p95", "max_ratio": 1.5},
+    "waivers": [WAIVER],
+    "sealed": {"json": {"golden": GOLDEN["json"], "uses": 20}},
+}
+RECIPE = "merge_method: task_arithmetic\nbase_model: models/base\nmodels:\n" + "".join(
+    f"  - {{model: {reference}, parameters: {{weight: 1.0}}}}\n" for reference in EXPERTS.values()
+)
+LATENCY = {
+    "device": "cpu",
+    "merged": {"p50": 9.0, "p95": 30.0},
+    "unmerged": {"p50": 11.0, "p95": 12.0},
+}
+
+
+def evaluation(name: str, digest: str) -> Evaluation:
+    """120 samples under every skill: ones, then as many zeros as the mean asks for."""
+    means = dict(zip(METRICS, MEANS[name], strict=True))
+    return Evaluation(
+        variant=name,
+        model={"base": "models/base", **EXPERTS}.get(name, f"build/{name}"),
+        model_digest=digest,
+        harness="lm-eval 0.4.13",
+        settings={"limit": None},
+        tasks={s: TaskFacts(s, f"task {s}", GOLDEN[s], N) for s in METRICS},
+        scores=tuple(
+            Score(skill, METRICS[skill], f"{skill}-{i}", f"row {i}", float(i < round(mean * N)))
+            for skill, mean in means.items()
+            for i in range(N)
+        ),
+    )
+
+
+def write_workspace(folder: Path, policy: Mapping[str, Any] = POLICY) -> None:
+    """Everything below `folder` that the stages judge, gate and card of the candidate `tuned` read."""
+    build, ours = folder / "build", folder / "build" / "tuned"
+    _write_params(folder, policy)
+    write_text(folder / "recipe.yaml", RECIPE)
+    pins = {reference: _pin(reference) for reference in ("models/base", *EXPERTS.values())}
+    write_json(build / "sources.json", {"pins": pins})
+    write_json(build / "environment.json", environment())
+    write_json(build / "golden.json", {"digests": GOLDEN, "findings": []})
+    for name in ("merged", "quantized"):
+        write_text(ours / name / "model.safetensors", f"the weights of {name}")
+    write_json(ours / "merged" / "merge.json", {})
+    write_json(ours / "compat.json", {"pins": pins, "findings": []})
+    write_json(ours / "diagnosis.json", {"rationale": "They hardly touch."})
+    write_text(ours / "heatmap.png", "a picture")
+    write_json(ours / "quantize.json", {"scheme": "W4A16"})
+    write_json(ours / "latency.json", LATENCY)
+    write_json(ours / "ledger.json", {"uses": {GOLDEN["json"]: 3}, "judged_before": []})
+    digests = {name: pins[reference]["digest"] for name, reference in EXPERTS.items()}
+    digests |= {"base": pins["models/base"]["digest"], "plain": "9" * 64}
+    for name, digest in digests.items():
+        write_evaluation(build / "evals", evaluation(name, digest))
+    for name in ("merged", "quantized"):
+        write_evaluation(ours / "evals", evaluation(name, artifact_digest(ours / name)))
+
+
+def judged_before(folder: Path, **changes: str) -> None:
+    """Write that the same weights were refused under another policy."""
+    earlier = {"same": "weights", "fixed_policy": "d" * 64, "outcome": "reject"}
+    earlier |= {"day": "2026-11-20", "policy": "d" * 64, "candidate": "tuned", **changes}
+    write_json(
+        folder / "build" / "tuned" / "ledger.json",
+        {"uses": {GOLDEN["json"]: 3}, "judged_before": [earlier]},
+    )
+
+
+def rescore(folder: Path, name: str, mean: float) -> None:
+    """Give a variant of the candidate another mean for json."""
+    path = folder / "build" / "tuned"
+    made = evaluation(name, artifact_digest(path / name))
+    scores = tuple(
+        replace(s, score=float(i < round(mean * N))) if s.skill == "json" else s
+        for i, s in enumerate(made.scores)
+    )
+    write_evaluation(path / "evals", replace(made, scores=scores))
+
+
+def load(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _write_params(folder: Path, policy: Mapping[str, Any]) -> None:
+    skills = {
+        skill: {"task": f"{skill}_task", "metrics": [metric]} for skill, metric in METRICS.items()
+    }
+    params = {
+        "name": "harbor",
+        "base": "models/base",
+        "experts": dict(EXPERTS),
+        "candidates": {"tuned": "recipe.yaml"},
+        "release": "tuned",
+        "evaluate": {"skills": skills},
+        "policy": dict(policy),
+    }
+    write_text(folder / "params.yaml", yaml.safe_dump(params, sort_keys=False))
+
+
+def _pin(reference: str) -> dict[str, Any]:
+    digit = str(len(reference) % 10)
+    side = {"revision": None, "licence": "apache-2.0", "architecture_hash": digit * 64}
+    adapter = {**side, "digest": digit * 64} if "+" in reference else None
+    return {
+        "reference": reference,
+        "digest": digit * 64,
+        "model": {**side, "digest": "7" * 64},
+        "adapter": adapter,
+    }
