@@ -90,7 +90,7 @@ def test_a_narrow_terminal_cuts_no_name(
     monkeypatch.setattr(say, "_PIPED", 70)
     gate()
     table = capsys.readouterr().out.split("\njson ")[-1].splitlines()[1:]
-    name = "".join(line.split()[0] for line in table if line.strip())
+    name = "".join(line.split()[0] for line in table if not line.startswith(" "))
     assert name == "json[language=a-language-of-many-letters]"
 
 
