@@ -46,9 +46,6 @@ def note_champion(params: Params) -> bool:
     return "reference" in found
 
 
-def absent_champion(params: Params) -> dict[str, str]:
-    """Why there is no champion, as the gate is told of it; {} where there is one, or nobody asks."""
-    if not compares_with_champion(params):
-        return {}
-    found = read_json(CHAMPION_FILE)
-    return {CHAMPION: str(found["absent"])} if "absent" in found else {}
+def read_champion(params: Params) -> dict[str, str] | None:
+    """What `note_champion` wrote; None where the policy does not ask for the champion."""
+    return dict(read_json(CHAMPION_FILE)) if compares_with_champion(params) else None

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 def note_ledger(params: Params, candidate: str) -> bool:
     """Write build/CANDIDATE/ledger.json: how the candidate stands in the ledger. True where that is new.
 
-    Beside what `standing` gives it says why there is no champion, where the policy asks for one.
-    Written only where its content changes, so that a release with nothing new runs no stage again.
+    Beside what `standing` gives it holds build/champion.json, where the policy asks for the champion:
+    another one is something new to judge by. Written only where its content changes, so that a
+    release with nothing new runs no stage again.
     """
-    from flows.champion import absent_champion
+    from flows.champion import read_champion
     from gates import Policy
     from pipeline.recipe import load_recipe
     from pipeline.release.ledger import read_ledger, standing
@@ -37,8 +38,8 @@ def note_ledger(params: Params, candidate: str) -> bool:
         recipe=load_recipe(params.recipe(candidate)).digest,
         fixed_policy=Policy.parse(params.policy, "params.yaml: policy").fixed_digest,
     )
-    if absent := absent_champion(params):
-        found["absent"] = absent
+    if served := read_champion(params):
+        found["champion"] = served
     return write_new(BUILD / candidate / "ledger.json", found)
 
 

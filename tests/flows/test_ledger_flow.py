@@ -214,7 +214,8 @@ def register_champion(params: Params, kind: str) -> None:
 def test_the_shipped_policy_does_not_ask_for_the_champion(workspace: Path) -> None:
     assert not compares_with_champion(load_params())
     note_ledger(load_params(), "tuned")
-    assert "absent" not in read_json(FILE)
+    assert "champion" not in read_json(FILE)
+    assert not CHAMPION_FILE.exists()
 
 
 def test_where_there_is_no_champion_the_gate_is_told_so(workspace: Path) -> None:
@@ -222,7 +223,19 @@ def test_where_there_is_no_champion_the_gate_is_told_so(workspace: Path) -> None
     assert compares_with_champion(params)
     assert not note_champion(params)
     note_ledger(params, "tuned")
-    assert read_json(FILE)["absent"] == {"champion": "there is no champion yet"}
+    assert read_json(CHAMPION_FILE) == {"absent": "there is no champion yet"}
+    assert read_json(FILE)["champion"] == read_json(CHAMPION_FILE)
+
+
+def test_another_champion_is_something_new_to_judge_by(workspace: Path) -> None:
+    params = name_champion()
+    note_champion(params)
+    note_ledger(params, "tuned")
+    register_champion(params, "merge")
+    note_champion(params)
+    assert note_ledger(params, "tuned")
+    note_champion(params)
+    assert not note_ledger(params, "tuned")
 
 
 def test_a_champion_is_named_by_version_and_digest(workspace: Path) -> None:
@@ -231,8 +244,6 @@ def test_a_champion_is_named_by_version_and_digest(workspace: Path) -> None:
     assert note_champion(params)
     version = {"reference": "models:/harbor-support/1", "digest": "d" * 64}
     assert read_json(CHAMPION_FILE) == version
-    note_ledger(params, "tuned")
-    assert "absent" not in read_json(FILE)
 
 
 def test_an_unmerged_champion_is_no_model_to_compare_with(workspace: Path) -> None:

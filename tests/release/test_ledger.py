@@ -289,3 +289,19 @@ def test_one_line_is_told_of_each_policy_and_outcome() -> None:
 def test_candidates_on_a_set_come_in_the_order_of_their_first_use() -> None:
     entries = [judgement("m2"), judgement("m1"), judgement("m2", outcome="promote")]
     assert [one.merge for one in candidates_on(entries)[JSON]] == ["m2", "m1"]
+
+
+def test_the_documented_chances_are_those_of_the_formula() -> None:
+    from scipy.stats import norm
+
+    text = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text()
+    rows = [line.strip("|").split("|") for line in text.splitlines() if " point" in line]
+    found = [[int(cell.split()[0]) for cell in row] for row in rows if len(row) == 7]
+    assert len(found) == 9
+    for samples, points, *chances in found:
+        least = points / 100 / (0.12 / samples) ** 0.5
+        computed = [100 * (1 - norm.cdf(least) ** k) for k in (1, 5, 10, 20, 50)]
+        assert chances == [round(chance) for chance in computed]
+    passing = [round(100 * (1 - 0.95**k)) for k in (5, 10, 20, 50)]
+    said = "{} % for 5 candidates, {} % for 10, {} % for 20\nand {} % for 50".format(*passing)
+    assert said in text
