@@ -63,7 +63,7 @@ def gate(
 
 def show(verdict: Verdict, name: str) -> None:
     """The verdict in a sentence, its reasons, what got better, notes, and the figures."""
-    console = say._console()  # as wide as the terminal, unbounded where piped
+    console = say.terminal()  # as wide as the terminal, unbounded where piped
     console.print(
         f"[bold {_COLOURS[verdict.outcome]}]{say.escape(name)}[/]  {say.escape(verdict.sentence)}"
     )

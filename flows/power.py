@@ -125,7 +125,7 @@ def show(checks: Sequence[Check]) -> None:
         if not check.plans:
             count = "?" if check.samples is None else str(check.samples)
             table.add_row(say.escape(check.name), count, _figure(check.rule, check.rule.margin))
-    console = say._console()  # as wide as the terminal, unbounded where piped
+    console = say.terminal()  # as wide as the terminal, unbounded where piped
     console.print(table)
     console.print()
     for source in dict.fromkeys(check.source for check in checks if check.plans):

@@ -35,7 +35,7 @@ def escape(text: str) -> str:
 
 def line(text: str) -> None:
     """One plain line."""
-    _console().print(escape(text))
+    terminal().print(escape(text))
 
 
 def as_json(value: Any) -> None:
@@ -53,7 +53,7 @@ def failure(message: str, code: int) -> int:
 
 def outcome(ended: Outcome) -> None:
     """The verdict in a sentence, its reasons by artifact, the table of variants, and where it was recorded."""
-    console, colour = _console(), _OUTCOME[ended.outcome]
+    console, colour = terminal(), _OUTCOME[ended.outcome]
     console.print(f"[bold {colour}]{ended.candidate}[/]  {escape(ended.sentence)}")
     if ended.changed:
         what = " and ".join(ended.changed)
@@ -78,7 +78,7 @@ def outcome(ended: Outcome) -> None:
 
 def findings(found: Sequence[Finding], *, every: bool) -> None:
     """What does not pass, in full with its remedy; what passes, a line for each check unless `every` is set."""
-    console = _console()
+    console = terminal()
     for code in dict.fromkeys(finding.code for finding in found):
         group = [finding for finding in found if finding.code == code]
         passed = [finding for finding in group if finding.status == "pass"]
@@ -168,7 +168,7 @@ def status(report: Mapping[str, Any]) -> None:
     for entry in report["refusals"]:
         note = f"{entry['outcome']}, run {entry['run_id']}"
         table.add_row("–", "refusal", entry["candidate"], _moment(entry["created"]), note)
-    _console().print(table)
+    terminal().print(table)
 
 
 def _version(entry: Mapping[str, Any] | None) -> str:
@@ -179,7 +179,7 @@ def _version(entry: Mapping[str, Any] | None) -> str:
 
 def ledger(report: Mapping[str, Any]) -> None:
     """A line for each golden set with what is left of it, then one for each judgement."""
-    console = _console()
+    console = terminal()
     title = f"{report['name']}: {_counted(len(report['judgements']), 'judgement')}"
     lines = {
         f"{', '.join(found['skills'])} {found['digest'][:12]}": _uses(found, report["policy"])
@@ -245,7 +245,7 @@ def _moment(milliseconds: int) -> str:
 
 def _facts(title: str, pairs: Mapping[str, Any]) -> None:
     """A title and aligned key-value lines."""
-    console = _console()
+    console = terminal()
     console.print(f"[bold]{escape(title)}[/]")
     width = max(map(len, pairs), default=0)
     for key, value in pairs.items():
@@ -273,7 +273,7 @@ def findings_json(found: Sequence[Finding]) -> list[dict[str, Any]]:
     return [asdict(finding) for finding in found]
 
 
-def _console() -> Console:
+def terminal() -> Console:
     # Piped output keeps a message and a row of a table on one line; a terminal wraps them.
     piped = not sys.stdout.isatty()
     return Console(highlight=False, soft_wrap=piped, width=_PIPED if piped else None)

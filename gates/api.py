@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from gates import wording
 from gates.outcome import Artifact, Reason, Verdict, by_severity, worst
@@ -30,7 +30,7 @@ from pipeline.errors import InputError
 from pipeline.strict import nearest
 
 # Scores alone do not say whether the weights behind them are merged or quantized.
-CANDIDATE = cast(Artifact, "candidate")
+CANDIDATE: Artifact = "candidate"
 REFERENCE = "the reference"  # what stands for each reference that the policy names
 
 

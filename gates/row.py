@@ -8,7 +8,7 @@ from typing import Literal
 from gates.rule import Kind, Rule
 
 Outcome = Literal["promote", "reject", "inconclusive", "cannot judge"]
-Artifact = Literal["merged", "quantized"]
+Artifact = Literal["merged", "quantized", "candidate"]  # the last: scores of anything
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def test_help_names_every_command_with_an_example(tmp_path: Path) -> None:
     top = run("--help", cwd=tmp_path).stdout
     commands = (
         *("release", "judge", "check", "plan", "diagnose", "merge"),
-        *("verdict", "status", "rollback", "schedule"),
+        *("verdict", "status", "rollback", "schedule", "verify", "gate", "power", "ledger"),
     )
     for name in commands:
         assert name in top
