@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
+from pipeline.evaluate.generation import fit_batches
 from pipeline.evaluate.runtime import device
 from pipeline.strict import nearest
 
@@ -19,6 +20,10 @@ _ADAPTER_ARGUMENT: Mapping[str, str | None] = {
     "sglang": None,
 }
 _HUGGING_FACE = ("hf", "hf-auto", "huggingface")
+# Backends that size their batches themselves, or that we size them for.
+_AUTO = (*_HUGGING_FACE, "vllm")
+# Texts in model_args that name nothing to load; any other might be a path or an id on the hub.
+_WORDS = ("attn_implementation", "device", "dtype", "kv_cache_dtype", "quantization")
 _OURS = (
     "pretrained",
     "peft",
@@ -37,20 +42,35 @@ def load_backend(
     variant: str,
     model: str,
     adapter: Path | None,
-    batch_size: int,
+    batch_size: int | str,
 ) -> Any:
     """An lm-eval LM for one variant. `model` and `adapter` are folders.
 
     hf, vllm and sglang load the folder. Any other backend is a server that has the variant already;
     its model_args must contain «{variant}», or every variant would be scored on the same model.
-    Raises InputError.
+    `batch_size` is a number of prompts, or «auto» for hf and vllm. Raises InputError.
     """
     _check_arguments(backend, model_args, adapter)
+    _check_batches(backend, batch_size)
     if backend in _ADAPTER_ARGUMENT:
         arguments = _folder_arguments(backend, model_args, model, adapter)
     else:
         arguments = _served_arguments(backend, model_args, variant)
-    return _create(backend, arguments, batch_size)
+    if backend not in _HUGGING_FACE:
+        return _create(backend, arguments, batch_size)
+    # lm-eval's own search for a batch ends when memory does; on a CPU the system ends the process.
+    sized_here = batch_size == "auto" and device_of(backend, model_args) == "cpu"
+    lm = _create(backend, arguments, 1 if sized_here else batch_size)
+    if sized_here:
+        fit_batches(lm)
+    return lm
+
+
+def is_known_by_digest(backend: str, model_args: Mapping[str, Any]) -> bool:
+    """Whether a digest of the variant's folder covers all that answers: not so for a server, or where
+    model_args may name something else to load, as a tokenizer."""
+    texts = (key for key, value in model_args.items() if not isinstance(value, bool | int | float))
+    return backend in _ADAPTER_ARGUMENT and all(key in _WORDS for key in texts)
 
 
 def device_of(backend: str, model_args: Mapping[str, Any]) -> str:
@@ -71,6 +91,19 @@ def _check_arguments(backend: str, model_args: Mapping[str, Any], adapter: Path 
         )
     if faults:
         raise InputError.of(faults)
+
+
+def _check_batches(backend: str, batch_size: int | str) -> None:
+    if batch_size != "auto" and not isinstance(batch_size, int):
+        raise InputError(
+            f"params.yaml: evaluate.batch_size is {batch_size!r}; it must be a whole number, "
+            "1 or more, or auto."
+        )
+    if batch_size == "auto" and backend not in _AUTO:
+        raise InputError(
+            f"params.yaml: evaluate.batch_size is auto, which {backend} does not have; "
+            f"{', '.join(_AUTO)} do. Give the number of prompts that it takes at a time."
+        )
 
 
 def _folder_arguments(
@@ -101,7 +134,7 @@ def _served_arguments(backend: str, model_args: Mapping[str, Any], variant: str)
     }
 
 
-def _create(backend: str, arguments: Mapping[str, Any], batch_size: int) -> Any:
+def _create(backend: str, arguments: Mapping[str, Any], batch_size: int | str) -> Any:
     import lm_eval.models
     from lm_eval.api.registry import get_model
 

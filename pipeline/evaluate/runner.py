@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
-from pipeline.evaluate.backend import device_of, load_backend
-from pipeline.evaluate.runtime import quiet, repeatable
+from pipeline.evaluate.backend import device_of, is_known_by_digest, load_backend
+from pipeline.evaluate.generation import check_decoding, ended_row_by_row
+from pipeline.evaluate.reuse import Key, SkillResult, Store, skill_key
+from pipeline.evaluate.runtime import memory, quiet, repeatable, surroundings
 from pipeline.evaluate.scores import Samples, golden_attributes, skill_answers, skill_scores
 from pipeline.evaluate.tasks import SkillSpec, SkillTask, load_skills
 from pipeline.facts import (
     Evaluation,
-    Score,
     TaskFacts,
     canonical_json,
     digest_of,
@@ -32,7 +34,7 @@ class Settings:
 
     backend: str = "hf"  # an lm-eval backend
     model_args: Mapping[str, Any] = field(default_factory=dict)  # passed through to it
-    batch_size: int = 64  # prompts decoded together
+    batch_size: int | str = 64  # prompts decoded together; «auto» for hf and vllm
     max_new_tokens: int = 256  # per answer, where a task YAML does not set max_gen_toks
     system: str = ""  # the system message; none where empty
     seed: int = 0
@@ -49,11 +51,14 @@ def evaluate(
     settings: Settings,
     out: Path,
     reference: str = "",
+    store: Store | None = None,
 ) -> Evaluation:
     """Score `variant`; write VARIANT.answers.jsonl, VARIANT.samples.jsonl and VARIANT.json to `out`.
 
     `model` and `adapter` are folders; `reference` is what the record calls them (default:
     MODEL+ADAPTER), and `model_digest` covers them. Files appear only when every skill is scored.
+    A skill that `store` has is taken from there, with the bytes that evaluating it would give; where
+    it has all of them, the model is not read. Every other is kept there as soon as it is scored.
     Raises InputError that says what is missing: a task, a metric, a field, a sample, a finite
     score, or room for a prompt.
     """
@@ -61,64 +66,105 @@ def evaluate(
         tasks = load_skills(skills, settings.max_new_tokens)
         for task in tasks:  # before the model is read
             golden_attributes(task, skills[task.skill].attributes)
-        lm = load_backend(
-            settings.backend,
-            settings.model_args,
-            variant=variant,
-            model=model,
-            adapter=adapter,
-            batch_size=settings.batch_size,
-        )
-        _check_decoding(lm, settings.max_new_tokens)
-        samples = _run(lm, variant, tasks, settings)
-        _check_truncation(lm, samples)
+        keys = _keys(tasks, skills, model_digest, settings) if store else {}
+        results = _kept(store, keys)
+        if missing := [task for task in tasks if task.skill not in results]:
+            lm = load_backend(
+                settings.backend,
+                settings.model_args,
+                variant=variant,
+                model=model,
+                adapter=adapter,
+                batch_size=settings.batch_size,
+            )
+            check_decoding(lm, settings.max_new_tokens)
+            with _progress(lm, variant, _requests(missing, settings.limit)):
+                for task in missing:
+                    results[task.skill] = _score(lm, task, skills[task.skill], settings)
+                    if store and task.skill in keys:
+                        store.write(keys[task.skill], results[task.skill])
+        if store:
+            store.prune()
+    ordered = [results[task.skill] for task in tasks]
     evaluation = Evaluation(
         variant=variant,
         model=reference or (f"{model}+{adapter}" if adapter else model),
         model_digest=model_digest,
-        harness=f"lm-eval {version('lm-eval')}",
-        settings=_facts(settings, samples),
-        tasks={task.skill: _task_facts(task, samples) for task in tasks},
-        scores=_scores(tasks, skills, samples, settings.limit),
+        harness=_harness(),
+        settings={**_facts(settings), "prompts_digest": _prompts_digest(ordered)},
+        tasks={task.skill: results[task.skill].facts for task in tasks},
+        scores=tuple(score for result in ordered for score in result.scores),
     )
-    _write(out, evaluation, tasks, samples)
+    _write(out, evaluation, ordered)
     return evaluation
 
 
-def _scores(
-    tasks: list[SkillTask], skills: Mapping[str, SkillSpec], samples: Samples, limit: int | None
-) -> tuple[Score, ...]:
-    specs = ((task, skills[task.skill]) for task in tasks)
-    by_skill = (
-        skill_scores(task, spec.metrics, samples, limit, spec.attributes) for task, spec in specs
-    )
-    return tuple(score for scores in by_skill for score in scores)
+def _keys(
+    tasks: list[SkillTask], skills: Mapping[str, SkillSpec], model_digest: str, settings: Settings
+) -> dict[str, Key]:
+    """The key of each skill all of whose inputs are known; without one it is evaluated every time."""
+    if not is_known_by_digest(settings.backend, settings.model_args):
+        return {}
+    common = {
+        "model": model_digest,
+        "harness": _harness(),
+        "settings": _facts(settings),
+        "surroundings": surroundings(),
+        "memory": memory() if settings.batch_size == "auto" else None,
+    }
+    keys = {task.skill: skill_key(task, skills[task.skill], common) for task in tasks}
+    return {skill: key for skill, key in keys.items() if key is not None}
 
 
-def _write(out: Path, evaluation: Evaluation, tasks: list[SkillTask], samples: Samples) -> None:
+def _kept(store: Store | None, keys: Mapping[str, Key]) -> dict[str, SkillResult]:
+    found = {skill: store.read(key) for skill, key in keys.items()} if store else {}
+    return {skill: result for skill, result in found.items() if result is not None}
+
+
+def _write(out: Path, evaluation: Evaluation, results: list[SkillResult]) -> None:
     """The answers first: VARIANT.json says that all is there."""
-    answers = [answer for task in tasks for answer in skill_answers(task, samples)]
+    answers = [answer for result in results for answer in result.answers]
     lines = "".join(canonical_json(answer) + "\n" for answer in answers)
     write_text(out / f"{evaluation.variant}.answers.jsonl", lines)
     write_evaluation(out, evaluation)
 
 
-def _run(lm: Any, variant: str, tasks: list[SkillTask], settings: Settings) -> Samples:
+def _score(lm: Any, task: SkillTask, spec: SkillSpec, settings: Settings) -> SkillResult:
+    """One skill on the loaded model.
+
+    By itself and with fresh generators: together with others its prompts would be padded otherwise,
+    and its scores depend on which skills stand beside it.
+    """
+    with repeatable(settings.seed):
+        samples = _run(lm, task, settings)
+    _check_truncation(lm, samples)
+    scored = {(part, sample["doc_id"]) for part in task.parts for sample in samples[part]}
+    return SkillResult(
+        facts=TaskFacts(task.name, task.digest, task.golden_digest, len(scored)),
+        prompts={
+            part: digest_of([sample["prompt_hash"] for sample in rows])
+            for part, rows in samples.items()
+        },
+        scores=tuple(skill_scores(task, spec.metrics, samples, settings.limit, spec.attributes)),
+        answers=tuple(skill_answers(task, samples)),
+    )
+
+
+def _run(lm: Any, task: SkillTask, settings: Settings) -> Samples:
     """lm-eval's logged samples by part of a skill.
 
     `lm_eval.evaluate`, not `simple_evaluate`: the latter adds 3 s of facts about the machine.
     """
     from lm_eval.evaluator import evaluate as harness
 
-    parts = {name: part for task in tasks for name, part in task.parts.items()}
-    for part in parts.values():
+    for part in task.parts.values():
         part.set_fewshot_seed(seed=settings.seed)
         if part.get_config("num_fewshot") is None:
             part.set_config(key="num_fewshot", value=0)
-    with _progress(lm, variant, _requests(parts, settings.limit)):
+    with ended_row_by_row(lm), _silent(settings.batch_size == "auto"):
         results = harness(
             lm,
-            {"tasks": parts, "groups": {}, "group_map": {}},
+            {"tasks": dict(task.parts), "groups": {}, "group_map": {}},
             limit=settings.limit,
             bootstrap_iters=0,  # standard errors are for the gate, on pairs
             log_samples=True,
@@ -126,14 +172,22 @@ def _run(lm: Any, variant: str, tasks: list[SkillTask], settings: Settings) -> S
             apply_chat_template=True,
             fewshot_as_multiturn=True,
         )
-    return {name: results["samples"][name] for name in parts}
+    return {name: results["samples"][name] for name in task.parts}
 
 
-def _requests(parts: Mapping[str, Any], limit: int | None) -> int | None:
+@contextmanager
+def _silent(wanted: bool) -> Iterator[None]:
+    """Without what lm-eval prints while it tries batches out; what metric code prints is to be seen otherwise."""
+    with redirect_stdout(StringIO()) if wanted else nullcontext():
+        yield
+
+
+def _requests(tasks: list[SkillTask], limit: int | None) -> int | None:
     """How many requests will be made; None where a part asks several of one document."""
-    if any(part.OUTPUT_TYPE != "generate_until" for part in parts.values()):
+    parts = [part for task in tasks for part in task.parts.values()]
+    if any(part.OUTPUT_TYPE != "generate_until" for part in parts):
         return None
-    return sum(len(range(len(part.eval_docs))[:limit]) for part in parts.values())
+    return sum(len(range(len(part.eval_docs))[:limit]) for part in parts)
 
 
 @contextmanager
@@ -151,26 +205,6 @@ def _progress(lm: Any, variant: str, total: int | None) -> Iterator[None]:
         yield
 
 
-def _check_decoding(lm: Any, max_new_tokens: int) -> None:
-    """Refuse a Hugging Face model whose answers cannot end, or are longer than the model itself."""
-    from lm_eval.models.huggingface import HFLM
-
-    if not isinstance(lm, HFLM):
-        return
-    if lm.model.generation_config.eos_token_id is None:
-        raise InputError(
-            f"{lm.pretrained}: neither config.json nor generation_config.json has an eos_token_id, "
-            "so no answer would end before max_new_tokens. "
-            "Add the token that ends an assistant's turn."
-        )
-    if max_new_tokens >= lm.max_length:
-        raise InputError(
-            f"params.yaml: evaluate.max_new_tokens is {max_new_tokens}; "
-            f"it must be below {lm.max_length}, the model's longest sequence, "
-            "to leave room for the prompt."
-        )
-
-
 def _check_truncation(lm: Any, samples: Samples) -> None:
     """Refuse prompts that the Hugging Face backend would have cut from the left with no more than a log line."""
     from lm_eval.models.huggingface import HFLM
@@ -183,7 +217,8 @@ def _check_truncation(lm: Any, samples: Samples) -> None:
         for sample in rows
         for prompt, arguments, *_ in sample["arguments"]
         if isinstance(arguments, dict)
-        and (length := len(lm.tok_encode(prompt))) > lm.max_length - arguments["max_gen_toks"]
+        and (length := len(lm.tok_encode(prompt)))
+        > lm.max_length - arguments.get("max_gen_toks", lm.max_gen_toks)
     ]
     if cut:
         raise InputError(
@@ -193,8 +228,12 @@ def _check_truncation(lm: Any, samples: Samples) -> None:
         )
 
 
-def _facts(settings: Settings, samples: Samples) -> dict[str, Any]:
-    """All besides model and tasks that the scores depend on, as JSON values."""
+def _harness() -> str:
+    return f"lm-eval {version('lm-eval')}"
+
+
+def _facts(settings: Settings) -> dict[str, Any]:
+    """All settings that the scores depend on, as JSON values."""
     return {
         "backend": settings.backend,
         "model_args": dict(settings.model_args),
@@ -204,13 +243,9 @@ def _facts(settings: Settings, samples: Samples) -> dict[str, Any]:
         "seed": settings.seed,
         "limit": settings.limit,
         "device": device_of(settings.backend, settings.model_args),
-        # Over every prompt as the chat template renders it: a changed template shows here.
-        "prompts_digest": digest_of(
-            {part: [sample["prompt_hash"] for sample in rows] for part, rows in samples.items()}
-        ),
     }
 
 
-def _task_facts(task: SkillTask, samples: Samples) -> TaskFacts:
-    scored = {(part, sample["doc_id"]) for part in task.parts for sample in samples[part]}
-    return TaskFacts(task.name, task.digest, task.golden_digest, len(scored))
+def _prompts_digest(results: list[SkillResult]) -> str:
+    """Over every prompt as the chat template renders it: a changed template shows here."""
+    return digest_of({part: text for result in results for part, text in result.prompts.items()})

@@ -9,12 +9,17 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import platform
 import random
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import distributions
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
+
+from pipeline.facts import digest_file, digest_of
 
 _LOGURU = ("llmcompressor", "compressed_tensors")
 
@@ -93,3 +98,35 @@ def device() -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def surroundings() -> dict[str, Any]:
+    """What can change an answer or a score besides model, task and settings, as JSON values.
+
+    Every installed distribution, for metric code may import any of them; the modules of this package and of
+    the facts that they write; processor, accelerators, and threads, which decide the order of float sums.
+    """
+    import torch
+
+    packages = {(one.metadata["Name"] or "", one.version or "") for one in distributions()}
+    code = [*Path(__file__).parent.glob("*.py"), Path(__file__).parents[1] / "facts.py"]
+    cuda = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "processor": torch.backends.cpu.get_cpu_capability(),
+        "accelerators": [torch.cuda.get_device_name(number) for number in cuda],
+        "threads": torch.get_num_threads(),
+        "packages": digest_of(sorted(packages)),
+        "code": digest_of(sorted((path.name, digest_file(path)) for path in code)),
+    }
+
+
+def memory() -> int:
+    """Bytes that this process may fill: of the machine, or of its control group where that allows fewer."""
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        allowed = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+    except OSError:  # no control groups of version 2 here
+        return total
+    return min(total, int(allowed)) if allowed.isdigit() else total

@@ -1,16 +1,22 @@
-"""Stage `evaluate`: score one variant under every skill with lm-eval."""
+"""Stage `evaluate`: score one variant under every skill with lm-eval, as far as it was not scored before."""
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import InputError
 from pipeline.evaluate import Settings, SkillSpec, evaluate
+from pipeline.evaluate.reuse import Store
 from pipeline.facts import read_json, write_json, write_text
 from pipeline.params import Params, load_params
 from pipeline.sources import artifact_digest
 from pipeline.stages.workspace import BUILD, EVALS, HASHES, PLAIN, SOURCES, open_pinned
+
+STORE = Path(".mergegate/evaluations")
+NO_REUSE = "MERGEGATE_NO_REUSE"  # set to anything: evaluate every skill, and leave STORE alone
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,7 @@ def run(kind: str, name: str = "") -> None:
         _write_skipped(BUILD / name / "evals", reason)
         return
     variant = _variant(params, kind, name)
+    store = None if os.environ.get(NO_REUSE) else Store(STORE)
     evaluate(
         variant.name,
         str(variant.model),
@@ -41,13 +48,27 @@ def run(kind: str, name: str = "") -> None:
         settings=settings(params),
         out=variant.out,
         reference=variant.reference,
+        store=store,
     )
+    if store:
+        _report(variant.name, store)
+
+
+def _report(variant: str, store: Store) -> None:
+    """For the stage's log: what was not evaluated, and what was wrong with the store."""
+    reused = [f"{variant}: as evaluated before: {', '.join(store.reused)}."] if store.reused else []
+    sys.stderr.writelines(line + "\n" for line in [*reused, *store.notes])
 
 
 def skill_specs(params: Params) -> dict[str, SkillSpec]:
     """The skills of params.yaml, each over its test split."""
     return {
-        skill.name: SkillSpec(task=skill.task, golden=skill.split("test"), metrics=skill.metrics)
+        skill.name: SkillSpec(
+            task=skill.task,
+            golden=skill.split("test"),
+            metrics=skill.metrics,
+            attributes=skill.attributes,
+        )
         for skill in params.evaluate.skills.values()
     }
 
