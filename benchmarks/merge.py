@@ -31,6 +31,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from family import SIZES, build
 
 EXPERTS = 3
+# Seconds before each process. A virtual machine gives freed memory back to its host after a moment, and to get it again
+# costs up to 1.6 s a gigabyte: without a pause only those who start quickly would find it still there.
+PAUSE = 5
 _DELTA_WEIGHTS = (0.5, 0.3, 0.4)
 
 
@@ -133,7 +136,8 @@ def rounds(
             for left in ("out", "lora-cache"):
                 shutil.rmtree(work / left, ignore_errors=True)
             os.sync()
-            subprocess.run(f"cat {_files(recipe)} > /dev/null", shell=True, check=True)
+            subprocess.run(f"cat {_files(path)} > /dev/null", shell=True, check=True)
+            time.sleep(PAUSE)
             figures = measured(command, work)
             found.setdefault(tool, []).append(figures)
             _say(f"{name:>16} {turn + 1}/{args.runs} {tool:>10} {_words(figures)}")
@@ -167,6 +171,21 @@ def start_up(work: Path, runs: int) -> dict[str, list[dict[str, float]]]:
             _say(f"{'start-up':>16} {name:>14} {_words(figures)}")
     shutil.rmtree(work / "out", ignore_errors=True)
     return found
+
+
+def added(before: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    """The rounds of both; of one machine, size and device."""
+    for key in ("machine", "size", "device"):
+        if before[key] != result[key]:
+            raise SystemExit(f"--append: {key} was {before[key]}, is {result[key]}")
+    for part in ("start_up", *result["merges"]):
+        into, new = (
+            (r["start_up"] if part == "start_up" else r["merges"].setdefault(part, {}))
+            for r in (before, result)
+        )
+        for name, figures in new.items():
+            into.setdefault(name, []).extend(figures)
+    return {**before, "command": f"{before['command']}; {result['command']}"}
 
 
 def median(figures: Sequence[dict[str, float]], key: str) -> float:
@@ -292,6 +311,9 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, help="write the figures here as JSON, a plot beside it as PNG"
     )
+    parser.add_argument(
+        "--append", action="store_true", help="add the rounds to those that --out holds already"
+    )
     args = parser.parse_args()
     args.work = args.work.resolve()
     family = args.work / args.size
@@ -309,6 +331,8 @@ def main() -> None:
             name: rounds(name, recipe, family, args.work, args) for name, recipe in wanted.items()
         },
     }
+    if args.append:
+        result = added(json.loads(args.out.read_text()), result)
     sys.stdout.write(report(result) + "\n")
     if args.out:
         args.out.write_text(json.dumps(result, indent=1) + "\n")

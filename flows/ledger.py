@@ -1,4 +1,4 @@
-"""What a release asks of the ledger before it judges, what it enters afterwards, and the ledger as a report."""
+"""What a release asks of the registry before it judges, what it enters afterwards, and the ledger as a report."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gates.recompute import LEDGER
 from pipeline.errors import MergegateError
-from pipeline.facts import read_json, write_json
+from pipeline.facts import read_json
 from pipeline.params import Params
+from pipeline.stages.champion import CHAMPION, served
+from pipeline.stages.ledger import golden_digests, standing_of
 from pipeline.stages.workspace import BUILD
 
 if TYPE_CHECKING:
@@ -18,29 +21,14 @@ if TYPE_CHECKING:
     from pipeline.release.ledger import Judgement
 
 
-def note_ledger(params: Params, candidate: str) -> bool:
-    """Write build/CANDIDATE/ledger.json: how the candidate stands in the ledger. True where that is new.
+def ledger_is_new(params: Params, candidate: str) -> bool:
+    """Whether build/CANDIDATE/ledger.json is not what the ledger says of the candidate now."""
+    return _differs(BUILD / candidate / LEDGER, standing_of(params, candidate))
 
-    Beside what `standing` gives it holds build/champion.json, where the policy asks for the champion:
-    another one is something new to judge by. Written only where its content changes, so that a
-    release with nothing new runs no stage again.
-    """
-    from flows.champion import read_champion
-    from gates import Policy
-    from pipeline.recipe import load_recipe
-    from pipeline.release.ledger import read_ledger, standing
 
-    evaluation = read_json(BUILD / candidate / "evals" / "merged.json")
-    found = standing(
-        read_ledger(params.registry_uri, params.name),
-        merge=evaluation["model_digest"],
-        golden=_golden(evaluation),
-        recipe=load_recipe(params.recipe(candidate)).digest,
-        fixed_policy=Policy.parse(params.policy, "params.yaml: policy").fixed_digest,
-    )
-    if served := read_champion(params):
-        found["champion"] = served
-    return write_new(BUILD / candidate / "ledger.json", found)
+def champion_is_new(params: Params) -> bool:
+    """Whether build/champion.json is not what the registry says of the champion now."""
+    return _differs(CHAMPION, served(params))
 
 
 def enter_ledger(params: Params, candidate: str) -> bool:
@@ -55,19 +43,13 @@ def enter_ledger(params: Params, candidate: str) -> bool:
         candidate=candidate,
         outcome=verdict["outcome"],
         weights=verdict["candidate_digests"],
-        golden=_golden(read_json(folder / "evals" / "merged.json")),
+        golden=golden_digests(read_json(folder / "evals" / "merged.json")),
         recipe=read_json(folder / "compat.json")["recipe_digest"],
         policy=judged_by,
         # Of a policy that was edited while the release ran, its whole digest is all that is known.
         fixed_policy=policy.fixed_digest if policy.digest == judged_by else judged_by,
     )
     return append(params.registry_uri, params.name, judgement)
-
-
-def _golden(evaluation: dict[str, Any]) -> dict[str, str]:
-    """The digests of the golden sets that scores were made with, by skill."""
-    tasks = evaluation["tasks"]
-    return {s: facts["golden_digest"] for s, facts in tasks.items() if facts["golden_digest"]}
 
 
 def read_ledger_report(uri: str, name: str, policy: Policy | None) -> dict[str, Any]:
@@ -121,12 +103,8 @@ def _moment(milliseconds: int) -> str:
     return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")
 
 
-def write_new(path: Path, value: Any) -> bool:
-    """Write `value` where the file does not hold it already; whether it was written."""
+def _differs(path: Path, value: Any) -> bool:
     try:
-        if path.is_file() and read_json(path) == value:
-            return False
+        return not path.is_file() or read_json(path) != value
     except MergegateError:  # a file that is broken is written anew
-        pass
-    write_json(path, value)
-    return True
+        return True

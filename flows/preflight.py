@@ -9,7 +9,7 @@ from rich.console import Console
 
 from flows import say
 from gates import Policy
-from gates.rule import BASE, BEST_EXPERT, PLAIN, UNMERGED
+from gates.rule import BASE, BEST_EXPERT, CHAMPION, PLAIN, UNMERGED
 from pipeline.errors import InputError
 from pipeline.params import Params, load_params
 from pipeline.recipe import load_recipe
@@ -61,7 +61,7 @@ def _policy_faults(params: Params) -> list[str]:
     """Where policy and evaluation do not speak of the same skills and metrics."""
     policy = Policy.parse(params.policy, "params.yaml: policy")
     skills, ruled = params.evaluate.skills, {rule.name: rule.metric for rule in policy.rules}
-    known = {BEST_EXPERT, UNMERGED, BASE, PLAIN, *params.experts}
+    known = {BEST_EXPERT, UNMERGED, BASE, PLAIN, CHAMPION, *params.experts}
     unreferenced = [
         f"params.yaml: policy compares {rule.name} with {reference}, which is no variant."
         f"{nearest(reference, known)}"

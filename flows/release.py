@@ -14,8 +14,7 @@ from prefect.futures import wait
 
 from flows import stages
 from flows.board import Board
-from flows.champion import compares_with_champion, note_champion
-from flows.ledger import enter_ledger, note_ledger
+from flows.ledger import champion_is_new, enter_ledger, ledger_is_new
 from flows.preflight import preflight
 from flows.record import Outcome, read_outcome, record_release
 from pipeline.errors import EnvironmentFault
@@ -45,19 +44,11 @@ def run_stage(stage: str, force: bool) -> str:
         return done(stages.reproduce(stage, force=force))
 
 
-@task(task_run_name="look up the champion", **_PATIENT)
-def look_up_champion() -> bool:
-    """Note which version is served now; True where it is a model to evaluate."""
-    return note_champion(load_params())
-
-
-@task(task_run_name="look up {candidate} in the ledger", **_PATIENT)
-def look_up(candidate: str) -> bool:
-    """Note how the candidate stands in the ledger; True where that is new."""
-    with _BOARD.running("ledger") as done:
-        changed = note_ledger(load_params(), candidate)
-        done("ran" if changed else "unchanged")
-        return changed
+@task(task_run_name="look up {stage}", **_PATIENT)
+def look_up(stage: str, candidate: str) -> bool:
+    """Whether the registry says anything new to the stage `champion` or `ledger@CANDIDATE`."""
+    params = load_params()
+    return champion_is_new(params) if stage == "champion" else ledger_is_new(params, candidate)
 
 
 @task(task_run_name="enter {candidate} into the ledger", **_PATIENT)
@@ -85,9 +76,8 @@ def release(candidate: str = "", register: bool = True) -> Outcome:
     With `register` false it is judged only: the ledger learns of it, and nothing is registered.
     """
     params, candidate = preflight(candidate)
-    champion = compares_with_champion(params) and look_up_champion()
-    levels = stages.levels(params, candidate, champion=champion)
-    with _BOARD.of(candidate, sum(map(len, levels)) + 2 + register):
+    levels = stages.levels(params, candidate)
+    with _BOARD.of(candidate, sum(map(len, levels)) + 1 + register):
         _run_stages(params, candidate, levels)
         # First, so that nothing is promoted whose use of the golden sets was not counted.
         enter(candidate)
@@ -110,19 +100,21 @@ def _run_stages(params: Params, candidate: str, levels: list[list[str]]) -> None
     stale = stages.stale([stage for level in rest for stage in level])
     changed = False
     for level in rest:
-        if f"judge@{candidate}" in level:
-            changed = look_up(candidate) or changed
+        # DVC does not see the registry: where that says something new, the stage that asks it must run.
+        new = {s for s in level if s in stages.of_registry(candidate) and look_up(s, candidate)}
         # Once a stage has run, DVC looks anew at all that may depend on it.
-        due = level if changed else [stage for stage in level if stage in stale]
+        due = [stage for stage in level if changed or stage in stale or stage in new]
         _BOARD.unchanged(len(level) - len(due))
-        _run_level(due, params.evaluate.jobs)
+        _run_level(due, new, params.evaluate.jobs)
         changed = changed or bool(due)
 
 
-def _run_level(level: list[str], jobs: int) -> None:
+def _run_level(level: list[str], forced: set[str], jobs: int) -> None:
     """The stages of one level, `jobs` at a time. The first failure, in the order of the level, is raised."""
     for start in range(0, len(level), jobs):
-        futures = [run_stage.submit(stage, force=False) for stage in level[start : start + jobs]]
+        futures = [
+            run_stage.submit(stage, force=stage in forced) for stage in level[start : start + jobs]
+        ]
         wait(futures)
         for future in futures:
             future.result()

@@ -26,26 +26,32 @@ FAILURES = Path(".mergegate/failures")
 State = Literal["ran", "restored", "unchanged"]
 
 
-def levels(params: Params, candidate: str, *, champion: bool = False) -> list[list[str]]:
-    """The stages of a release, level by level; the stages of one level do not need each other.
-
-    `champion`: whether the version that is served now is evaluated too, for a policy that names it.
-    """
-    references = [f"evaluate-expert@{name}" for name in params.experts]
-    if champion:
-        references.append("evaluate-champion")
+def levels(params: Params, candidate: str) -> list[list[str]]:
+    """The stages of a release, level by level; the stages of one level do not need each other."""
     return [
         ["sources"],
-        ["golden", f"check@{candidate}"],
+        ["golden", f"check@{candidate}", "champion"],
         ["merge-plain", f"merge@{candidate}", f"diagnose@{candidate}"],
-        ["evaluate-base", *references, "evaluate-plain", f"evaluate-merged@{candidate}"],
+        [
+            "evaluate-base",
+            *(f"evaluate-expert@{name}" for name in params.experts),
+            "evaluate-plain",
+            "evaluate-champion",
+            f"evaluate-merged@{candidate}",
+        ],
         [f"latency@{candidate}"],  # alone, so that nothing disturbs the clock
+        [f"ledger@{candidate}"],
         [f"judge@{candidate}"],
         [f"quantize@{candidate}"],
         [f"evaluate-quantized@{candidate}"],
         [f"gate@{candidate}"],
         [f"card@{candidate}"],
     ]
+
+
+def of_registry(candidate: str) -> tuple[str, ...]:
+    """The stages that ask the registry, which DVC does not see."""
+    return ("champion", f"ledger@{candidate}")
 
 
 def unwatched(params: Params, candidate: str) -> list[str]:

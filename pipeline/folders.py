@@ -24,6 +24,8 @@ class FolderKind:
     noun: str  # with its article, for messages: "a merge"
     mark: str  # what every folder of the kind has, for messages: "merge.json"
     has_mark: Callable[[Path], bool]
+    # What lies in such a folder and was not written with it, as far as the folder says what was.
+    strangers: Callable[[Path], list[str]] = lambda _: []
 
 
 @contextmanager
@@ -76,6 +78,11 @@ def check_replaceable(out: Path, kind: FolderKind, *, replace: bool = True) -> N
         if not any(out.iterdir()):
             return
         if kind.has_mark(out):
+            if replace and (strangers := kind.strangers(out)):
+                raise InputError(
+                    f"{out}: holds {kind.noun}, and besides {', '.join(strangers[:5])}, which would be lost. "
+                    "Move that elsewhere, or name another folder."
+                )
             if replace:
                 return
             raise InputError(

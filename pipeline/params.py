@@ -55,7 +55,7 @@ class EvaluateParams:
 
     backend: str
     model_args: Mapping[str, Any]
-    batch_size: int
+    batch_size: int | str  # prompts decoded together; «auto» sizes it to memory
     max_new_tokens: int
     jobs: int  # variants evaluated at the same time
     system: str
@@ -148,7 +148,7 @@ def _evaluate(value: Any, where: str, faults: list[str]) -> EvaluateParams:
     params = EvaluateParams(
         backend=fields.get("backend", text, "the name of an lm-eval backend: hf, vllm, ...", "hf"),
         model_args=fields.get("model_args", mapping, "a mapping of lm-eval model arguments", {}),
-        batch_size=fields.get("batch_size", whole(1), "a whole number, 1 or more", 64),
+        batch_size=fields.get("batch_size", _batch_size, "a whole number, 1 or more, or auto", 64),
         max_new_tokens=fields.get("max_new_tokens", whole(1), "a whole number, 1 or more", 256),
         jobs=fields.get("jobs", whole(1, 64), "a whole number from 1 to 64", 1),
         system=fields.get("system", str, "the system prompt of every question", ""),
@@ -200,6 +200,10 @@ def _registry(value: Any, file: str, faults: list[str]) -> str:
     uri = fields.get("uri", text, "an MLflow tracking URI", "sqlite:///mlflow.db")
     fields.done()
     return str(uri)
+
+
+def _batch_size(value: Any) -> int | str:
+    return "auto" if value == "auto" else whole(1)(value)
 
 
 def _name(value: Any) -> str:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from pipeline.compat.registry import CompatFacts, Topic, check, listed
 from pipeline.compat.shapes import VOCABULARY_ROWS
 from pipeline.facts import Finding
 from pipeline.sources import Adapter, AdapterModule, Checkpoint
+from pipeline.sources.patterns import matcher
 
 TOPIC = Topic("adapters", "Adapters fit the model under them")
 _HEAD = "lm_head.weight"
+_LAYER = re.compile(r".*\.[^.]*\.(\d+)\.")  # as PEFT finds the layer of a module
 
 
 @check(TOPIC)
@@ -40,6 +44,8 @@ def _fits(facts: CompatFacts, name: str, adapter: Adapter, model: Checkpoint) ->
 
 def _module_faults(adapter: Adapter, model: Checkpoint) -> Iterator[str]:
     for path, module in adapter.modules.items():
+        if why := _left_out(path, adapter.config):
+            yield f"{path} has weights, but {why}, so PEFT leaves them out"
         weight = model.tensors.get(f"{path}.weight")
         if weight is None or _tied_head(f"{path}.weight", model):
             yield _absent(f"{path}.weight", model)
@@ -47,6 +53,29 @@ def _module_faults(adapter: Adapter, model: Checkpoint) -> Iterator[str]:
             yield f"{path} is {list(weight.shape)}, its change {list(change)}"
         elif module.magnitude and adapter.tensors[module.magnitude].elements != _b(adapter, module):
             yield f"{path} has {_b(adapter, module)} outputs, its magnitude another number"
+
+
+def _left_out(path: str, config: Mapping[str, Any]) -> str:
+    """Why the configuration does not put an adapter on this module; "" where it does, or may."""
+    for key, wanted in (("target_modules", True), ("exclude_modules", False)):
+        stated = config.get(key)
+        if stated and stated != "all-linear" and _names(stated, path) is (not wanted):
+            return f"{key} {'does not name' if wanted else 'names'} it"
+    layers, layer = config.get("layers_to_transform"), _LAYER.match(path)
+    listed = [layers] if isinstance(layers, int) else layers
+    if layer and isinstance(listed, list) and listed and int(layer[1]) not in listed:
+        return "layers_to_transform does not name its layer"
+    return ""
+
+
+def _names(stated: Any, path: str) -> bool | None:
+    """Whether names (ends of paths) or a regular expression mean this module; None where that is not to be read."""
+    if isinstance(stated, list):
+        return any(path == name or path.endswith(f".{name}") for name in stated)
+    try:
+        return matcher(str(stated))(path)
+    except ValueError:
+        return None
 
 
 def _whole_faults(facts: CompatFacts, adapter: Adapter, model: Checkpoint) -> Iterator[str]:

@@ -28,6 +28,8 @@ SAMPLE_ELEMENTS = 65_536
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REMEDY = "Use a source made from this very base, or name its own base as base_model."
 
+_ADAPTER_REMEDY = "Put the adapter on the model that it was made from, as MODEL+ADAPTER."
+
 
 @check(TOPIC)
 def lineage(facts: CompatFacts) -> list[Finding]:
@@ -111,7 +113,7 @@ def _adapter(facts: CompatFacts, name: str, source: Source, adapter: Adapter) ->
     """The adapter's stated base against the model that the reference puts it on."""
     stated, where = _stated_digest(facts, adapter)
     if stated is None:
-        return _by_name(name, source, adapter)
+        return _by_name(facts, name, source, adapter)
     here = weights_digest(source.model.folder, facts.cache)
     if stated == here:
         message = f"{name}: its adapter was made from the base under it, by digest {here[:12]}."
@@ -123,7 +125,7 @@ def _adapter(facts: CompatFacts, name: str, source: Source, adapter: Adapter) ->
         f"weights {stated[:12]} ({where}), but {source.reference.base} has {here[:12]}.",
         observed=stated,
         required=here,
-        remedy=_REMEDY,
+        remedy=_ADAPTER_REMEDY,
     )
 
 
@@ -137,16 +139,17 @@ def _stated_digest(facts: CompatFacts, adapter: Adapter) -> tuple[str | None, st
     return None, ""
 
 
-def _by_name(name: str, source: Source, adapter: Adapter) -> Finding:
+def _by_name(facts: CompatFacts, name: str, source: Source, adapter: Adapter) -> Finding:
     """Without a digest: the names must agree, and the commits where both are known."""
     stated, under = adapter.base_model_name_or_path, source.reference.model
     if not stated:
-        return _unknown(name, f"{name}: its adapter does not say which base it was made from.")
+        words = f"{name}: its adapter does not say which base it was made from."
+        return _unknown(facts, name, source, words)
     # Of a folder only the last part is compared: it may have been elsewhere when training ran.
     local = source.kind == "local" or Path(stated).is_absolute()
     if stated != under and not (local and Path(stated).name == Path(under).name):
         words = f"{name}: its adapter was made from {stated}, which is not here to compare with"
-        return _unknown(name, f"{words} {under}.")
+        return _unknown(facts, name, source, f"{words} {under}.")
     commits = (adapter.revision or "", source.model_revision or "")
     if all(map(_COMMIT.fullmatch, commits)) and commits[0] != commits[1]:
         return TOPIC.finding(
@@ -155,20 +158,21 @@ def _by_name(name: str, source: Source, adapter: Adapter) -> Finding:
             f"{name}: its adapter was made from {stated} at {commits[0]}, not at {commits[1]}.",
             observed=commits[0],
             required=commits[1],
-            remedy=_REMEDY,
+            remedy=_ADAPTER_REMEDY,
         )
     message = f"{name}: its adapter names {stated} as its base; no digest confirms it."
     return TOPIC.finding("pass", name, message)
 
 
-def _unknown(name: str, message: str) -> Finding:
+def _unknown(facts: CompatFacts, name: str, source: Source, message: str) -> Finding:
+    here = weights_digest(source.model.folder, facts.cache)
     return TOPIC.finding(
         "cannot_judge",
         name,
         message,
         required="the digest or the name of the adapter's base",
         remedy=(
-            "Where you know that the base is right, put mergegate.json beside the adapter with "
-            '{"base_model_digest": DIGEST}; DIGEST is weights_digest in build/sources.json.'
+            "Where you know that the base is right, say so in a file mergegate.json beside the adapter: "
+            f'{{"base_model_digest": "{here}"}}'
         ),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 
@@ -26,6 +27,8 @@ _LLAMA3 = (
     "{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}"
     "{% endif %}"
 )
+# Marks what the assistant says, for training; known to transformers and not to Jinja.
+_GENERATION = re.compile(r"\{%-?\s*(end)?generation\s*-?%\}")
 # Mistral has no system role: its text goes before that of the first user message.
 _MISTRAL = (
     "{% set lead = namespace(text='') %}{{ bos_token }}{% for message in messages %}"
@@ -75,11 +78,28 @@ def resolve_chat_template(recipe: Recipe, weights: Mapping[Reference, Weights]) 
     if asked == "auto":
         return _most_common(recipe, weights)
     if "{" in asked:
+        _check_syntax(asked, recipe.where)
         return asked
     raise InputError(
         f"{recipe.where}: recipe.chat_template is {asked!r}, which is neither the name of a "
         f"template nor a Jinja text.{nearest(asked, ('auto', *NAMED))}"
     )
+
+
+def _check_syntax(template: str, where: str) -> None:
+    """Raise InputError where a template is no Jinja; the tags are those that transformers knows."""
+    from jinja2 import TemplateSyntaxError
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    environment = ImmutableSandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"])
+    plain = _GENERATION.sub("", template)
+    try:
+        environment.parse(plain)
+    except TemplateSyntaxError as error:
+        raise InputError(
+            f"{where}: recipe.chat_template is no Jinja template: {error.message} (line {error.lineno}). "
+            "Mend it, or name a template."
+        ) from None
 
 
 def _most_common(recipe: Recipe, weights: Mapping[Reference, Weights]) -> str:

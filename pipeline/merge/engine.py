@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,6 +69,30 @@ def check_device(device: str) -> None:
         ) from None
 
 
+class _Loops:
+    """The compiled loops, made ready beside the first tensors, which torch computes: the bits are the same."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.ready = False
+        self._thread = threading.Thread(target=self._prepare, args=(plan,))
+        self._thread.start()
+
+    def _prepare(self, plan: Plan) -> None:
+        largest = max(plan.steps, key=lambda step: 0 if step.copied else step.spec.elements)
+        info = largest.operands[0].weights.tensors[largest.operands[0].name]
+        names = plan.recipe.dtype or FLOATS[info.dtype], FLOATS[largest.dtype]
+        types = [getattr(torch, name) for name in names]
+        # Whatever is wrong with them, torch does the same work.
+        with suppress(Exception):
+            if fused.readable(*types):
+                fused.prepare(len(largest.operands), *types)
+                self.ready = True
+
+    def close(self) -> None:
+        """Wait for the thread: a process must not end while code is being compiled in it."""
+        self._thread.join()
+
+
 class _Work:
     def __init__(
         self,
@@ -84,7 +108,7 @@ class _Work:
         self._local, self._lock, self._stop = threading.local(), threading.Lock(), threading.Event()
         self._done, self._all = 0, sum(step.spec.nbytes for step in plan.steps)
         computed = sum(step.spec.elements for step in plan.steps if not step.copied)
-        self._fused = how.device == "cpu" and fused.worth_it(computed)
+        self._loops = _Loops(plan) if how.device == "cpu" and fused.worth_it(computed) else None
 
     def all(self, steps: Sequence[Step]) -> None:
         """Every step, `threads` at a time."""
@@ -96,6 +120,8 @@ class _Work:
                     future.result()
             finally:
                 self._stop.set()
+                if self._loops:
+                    self._loops.close()
 
     def _one(self, step: Step) -> None:
         if self._stop.is_set():
@@ -139,7 +165,7 @@ class _Work:
                 self._scratch,
                 sink,
                 how.device,
-                self._fused,
+                self._loops is not None and self._loops.ready,
             )
 
 

@@ -32,9 +32,27 @@ def worth_it(elements: int) -> bool:
     return elements >= WORTH_ELEMENTS and importlib.util.find_spec("numba") is not None
 
 
+def prepare(count: int, stored: torch.dtype, out: torch.dtype) -> None:
+    """Import numba and load or compile every loop, for `count` operands of these types.
+
+    It takes one second, or five on a machine that has never done it, in which torch can work already.
+    """
+    entries = torch.ones(2, dtype=stored)
+    for tensors in ([entries] * count, [entries.float()] * count):
+        operands = Stored(tensors, entries, minus=tensors[0].dtype == stored)
+        between(operands, 0, 0, 1, keep=True)
+        result = SignedSum([1.0] * count).of(operands, 0)
+        finish(result, entries, torch.empty(2, dtype=out))
+
+
+def readable(*types: torch.dtype) -> bool:
+    """Whether the loops can read and write these types."""
+    return all(one in _TYPES for one in types)
+
+
 def fits(*tensors: Tensor | None) -> bool:
     """Whether the loops can work on these tensors."""
-    return all(t is None or (t.device.type == "cpu" and t.dtype in _TYPES) for t in tensors)
+    return all(t is None or (t.device.type == "cpu" and readable(t.dtype)) for t in tensors)
 
 
 def between(

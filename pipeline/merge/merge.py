@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import EnvironmentFault, InputError
-from pipeline.facts import digest_of, package_versions, write_json
+from pipeline.errors import EnvironmentFault, InputError, MergegateError
+from pipeline.facts import digest_of, package_versions, read_json, write_json
 from pipeline.folders import FolderKind, check_replaceable, whole_folder
 from pipeline.merge.chat_templates import resolve_chat_template
 from pipeline.merge.engine import Progress, Run, check_device, run
@@ -29,7 +29,21 @@ from pipeline.sources.source import Source
 
 SHARD_BYTES = 5_000_000_000
 RECORD = "merge.json"
-MERGE = FolderKind("a merge", RECORD, lambda folder: (folder / RECORD).is_file())
+
+
+def _strangers(folder: Path) -> list[str]:
+    """What merge.json does not name; nothing where it is of a version that named no files but weights."""
+    try:
+        record = read_json(folder / RECORD)
+        known = {RECORD, *record["files"], *record["beside"]}
+    except (MergegateError, KeyError, TypeError):
+        return []
+    return sorted({path.name for path in folder.iterdir()} - known)
+
+
+MERGE = FolderKind(
+    "a merge", RECORD, lambda folder: (folder / RECORD).is_file(), strangers=_strangers
+)
 # Tokenizer and configuration, besides the weights.
 _SIDE_BYTES = 64_000_000
 
@@ -89,7 +103,8 @@ def merge(
         write_side_files(plan, part)
         journal.begin()
         files = run(plan, shards, part, journal, Run(seed, threads, device), progress)
-        write_json(part / RECORD, _record(plan, pins.result(), seed, device, files))
+        beside = sorted({path.name for path in part.iterdir()} - {JOURNAL, *files})
+        write_json(part / RECORD, _record(plan, pins.result(), seed, device, files, beside))
         journal.remove()
     return _report(plan, out, seed, shards)
 
@@ -150,7 +165,12 @@ def _keep_only(folder: Path, names: Set[str]) -> None:
 
 
 def _record(
-    plan: Plan, pins: Sequence[Any], seed: int, device: str, files: Mapping[str, str]
+    plan: Plan,
+    pins: Sequence[Any],
+    seed: int,
+    device: str,
+    files: Mapping[str, str],
+    beside: Sequence[str],
 ) -> dict[str, Any]:
     """merge.json: all that decides the bytes beside it, and their SHA-256. No time or path of its own."""
     recipe = plan.recipe
@@ -161,6 +181,7 @@ def _record(
         "device": device,
         "sources": list(pins),
         "files": dict(files),
+        "beside": list(beside),  # other files of the output: configuration, tokenizer, licences
         "tensors": len(plan.steps),
         "copied": sum(step.copied for step in plan.steps),
         "parameters": sum(step.spec.elements for step in plan.steps),

@@ -59,11 +59,11 @@ def _finish(step: Step, block: Block, result: Tensor, out: Tensor) -> None:
     """`out` = the result, added to the base where there is one, in the output's type."""
     if block.fused and fused.fits(out):
         if not fused.finish(result, block.stored.base, out):
-            _not_finite(step)
+            _not_finite(step, block)
         return
     if block.base is not None:
         result = result.add_(block.base)
-    _check_finite(step, result, out.dtype)
+    _check_finite(step, result, out.dtype, block)
     out.copy_(result)
 
 
@@ -287,19 +287,29 @@ def _moved(block: Block, device: str) -> Block:
     return Block(block.span, Stored(tensors, base, stored.minus))
 
 
-def _check_finite(step: Step, result: Tensor, dtype: torch.dtype) -> None:
+def _check_finite(
+    step: Step, result: Tensor, dtype: torch.dtype, block: Block | None = None
+) -> None:
     low, high = torch.aminmax(result)
     limit = torch.finfo(dtype).max
     if not (float(low) >= -limit and float(high) <= limit):
-        _not_finite(step)
+        _not_finite(step, block)
 
 
-def _not_finite(step: Step) -> NoReturn:
+def _not_finite(step: Step, block: Block | None) -> NoReturn:
+    """Raise InputError, naming the source at fault where one has such values itself."""
+    if block is not None:
+        tensors = [*block.stored.tensors, block.stored.base]
+        operands = [*step.operands, step.base]
+        for operand, tensor in zip(operands, tensors, strict=True):
+            if operand and tensor is not None and not bool(tensor.isfinite().all()):
+                raise InputError(
+                    f"{operand.weights.reference}: {operand.name} has infinite or undefined values, "
+                    "and so would the merge. Take another copy of it."
+                )
     raise InputError(
-        f"{step.name}: the merge has infinite or undefined values. "
-        "Either a source has them (`mergegate check` names it), "
-        f"or they exceed the range of {FLOATS[step.dtype]}: "
-        "set out_dtype: bfloat16 or float32, or lower weight and lambda."
+        f"{step.name}: the merge has infinite or undefined values, which exceed the range of "
+        f"{FLOATS[step.dtype]}. Set out_dtype: bfloat16 or float32, or lower weight and lambda."
     )
 
 

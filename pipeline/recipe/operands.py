@@ -9,6 +9,9 @@ from pipeline.recipe.parameters import Parameters
 from pipeline.recipe.types import Recipe, Slice, SliceSource
 from pipeline.sources.reference import Reference
 
+# Methods on whole tensors in which a base model is a model among others.
+_COUNT_BASE = ("linear", "karcher")
+
 
 @dataclass(frozen=True)
 class Operands:
@@ -23,8 +26,9 @@ def operands_of(recipe: Recipe, part: Slice) -> Operands:
 
     Methods on deltas, or on either where there is a base: every source but the base, in order; the
     base may be listed or not. slerp:
-    two models, the base first where there is one. linear and passthrough: the sources as listed;
-    the base has no part in the sum.
+    two models, the base first where there is one. linear, karcher and passthrough: the sources as
+    listed; of `models`, linear and karcher take a base that is not listed as one more, the last, as
+    mergekit does.
     """
     base = part.base_model or recipe.base_model
     if recipe.method.operands == "deltas" or (recipe.method.operands == "either" and base):
@@ -32,6 +36,13 @@ def operands_of(recipe: Recipe, part: Slice) -> Operands:
         return Operands(_base_source(recipe, part), models)
     if recipe.merge_method == "slerp" and base is not None:
         return Operands(None, _base_first(part, _base_source(recipe, part)))
+    if (
+        recipe.merge_method in _COUNT_BASE
+        and not recipe.stacked
+        and base not in (None, *(source.model for source in part.sources))
+    ):
+        assert base
+        return Operands(None, (*part.sources, SliceSource(base, None, {})))
     return Operands(None, part.sources)
 
 

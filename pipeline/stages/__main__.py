@@ -15,11 +15,13 @@ from pipeline.strict import nearest
 STAGES = (
     "sources",
     "golden",
+    "champion",
     "check",
     "diagnose",
     "merge",
     "evaluate",
     "latency",
+    "ledger",
     "judge",
     "quantize",
     "gate",

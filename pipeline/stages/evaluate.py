@@ -7,15 +7,26 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import InputError
+from pipeline.errors import CorruptArtifactError, InputError
 from pipeline.evaluate import Settings, SkillSpec, evaluate
 from pipeline.evaluate.reuse import Store
-from pipeline.facts import read_json, write_json, write_text
+from pipeline.facts import digest_of, read_json, write_json, write_text
 from pipeline.params import Params, load_params
-from pipeline.sources import artifact_digest
-from pipeline.stages.workspace import BUILD, EVALS, HASHES, PLAIN, SOURCES, open_pinned
+from pipeline.release.bundle import RECORD
+from pipeline.sources import artifact_digest, folder_digests
+from pipeline.stages.champion import CHAMPION
+from pipeline.stages.workspace import (
+    BUILD,
+    EVALS,
+    HASHES,
+    PLAIN,
+    SOURCES,
+    open_pinned,
+    open_reference,
+)
 
 STORE = Path(".mergegate/evaluations")
+RELEASE = "release"  # the release folder beside a registered model
 NO_REUSE = "MERGEGATE_NO_REUSE"  # set to anything: evaluate every skill, and leave STORE alone
 
 
@@ -32,10 +43,10 @@ class Variant:
 
 
 def run(kind: str, name: str = "") -> None:
-    """`base`, `expert NAME`, `plain`, `merged CANDIDATE` or `quantized CANDIDATE`."""
+    """`base`, `expert NAME`, `plain`, `champion`, `merged CANDIDATE` or `quantized CANDIDATE`."""
     params = load_params()
-    if kind == "quantized" and (reason := _skipped(name)):
-        _write_skipped(BUILD / name / "evals", reason)
+    if reason := _skipped(kind, name):
+        _write_skipped(BUILD / name / "evals" if name else EVALS, kind, reason)
         return
     variant = _variant(params, kind, name)
     store = None if os.environ.get(NO_REUSE) else Store(STORE)
@@ -88,6 +99,8 @@ def settings(params: Params) -> Settings:
 
 
 def _variant(params: Params, kind: str, name: str) -> Variant:
+    if kind == "champion":
+        return _champion(params)
     if kind in ("base", "expert"):
         pins = read_json(SOURCES)["pins"]
         text = params.base if kind == "base" else params.experts[name]
@@ -100,18 +113,37 @@ def _variant(params: Params, kind: str, name: str) -> Variant:
         kind, BUILD / name / "quantized"
     )
     if kind not in ("plain", "merged", "quantized"):
-        raise InputError(f"{kind!r} is not base, expert, plain, merged or quantized.")
+        raise InputError(f"{kind!r} is not base, expert, plain, champion, merged or quantized.")
     out = EVALS if kind == "plain" else BUILD / name / "evals"
     digest = artifact_digest(folder, HASHES)
     return Variant(kind, folder.as_posix(), folder, None, digest, out)
 
 
-def _skipped(candidate: str) -> str:
-    return str(read_json(BUILD / candidate / "quantize.json").get("skipped", ""))
+def _champion(params: Params) -> Variant:
+    """The version that is served now, as it was judged: other files lie beside the model in the registry."""
+    stated = read_json(CHAMPION)
+    folder = open_reference(stated["reference"], params.registry_uri).model.folder
+    found = folder_digests(folder, HASHES)
+    shipped = read_json(folder / RELEASE / RECORD)["quantized_files"] or {}
+    if digest_of(shipped) != stated["digest"] or shipped.items() - found.items():
+        raise CorruptArtifactError(
+            f"{stated['reference']}: its files are not those that were judged and registered. "
+            "Roll back to a version that is whole: `mergegate rollback`."
+        )
+    return Variant("champion", stated["reference"], folder, None, stated["digest"], EVALS)
 
 
-def _write_skipped(out: Path, reason: str) -> None:
+def _skipped(kind: str, name: str) -> str:
+    """Why there is nothing to evaluate; "" where there is."""
+    if kind == "champion":
+        return str(read_json(CHAMPION).get("absent", ""))
+    if kind == "quantized":
+        return str(read_json(BUILD / name / "quantize.json").get("skipped", ""))
+    return ""
+
+
+def _write_skipped(out: Path, variant: str, reason: str) -> None:
     """DVC wants every output of a stage; these say that there is nothing to judge, and why."""
-    write_json(out / "quantized.json", {"skipped": reason})
+    write_json(out / f"{variant}.json", {"skipped": reason})
     for part in ("samples", "answers"):
-        write_text(out / f"quantized.{part}.jsonl", "")
+        write_text(out / f"{variant}.{part}.jsonl", "")

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 import sys
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from harness import change_params, clone, command, dvc, kill_during, report
 from mlflow import MlflowClient
+from safetensors.torch import load_file, save_file
+
+from gates import Policy, judge_release
+from pipeline.facts import read_evaluation
 
 pytestmark = pytest.mark.slow
 
@@ -26,6 +35,19 @@ STAGES = (
     "gate",
     "card",
 )
+NOISE = 0.25  # of the spread of a tensor's weights
+EVALUATE_RUINED = """
+from pathlib import Path
+from pipeline.evaluate import evaluate
+from pipeline.params import load_params
+from pipeline.sources import artifact_digest
+from pipeline.stages.evaluate import settings, skill_specs
+params, folder = load_params(), Path("build/ruined")
+evaluate(
+    "quantized", str(folder), adapter=None, model_digest=artifact_digest(folder),
+    skills=skill_specs(params), settings=settings(params), out=Path("build/ruined-evals"),
+)
+"""
 
 
 def client(released: dict[str, Any]) -> MlflowClient:
@@ -204,3 +226,91 @@ def test_a_release_killed_in_every_stage_ends_with_the_same_digests_and_one_vers
         for version in client.search_model_versions("name = 'harbor-support'")
     ]
     assert sorted(kinds) == ["merge", "unmerged"]
+
+
+def test_a_release_verifies_and_one_flipped_byte_is_named(
+    released: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = released["folder"] / "build" / "tuned" / "release"
+    done = command("verify", str(folder), cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    copy = tmp_path / "release"
+    shutil.copytree(folder, copy)
+    scores = copy / "evals" / "merged.samples.jsonl"
+    changed = bytearray(scores.read_bytes())
+    changed[len(changed) // 2] ^= 1
+    scores.write_bytes(changed)
+    done = command("verify", str(copy), cwd=tmp_path)
+    assert done.returncode == 2
+    assert "evals/merged.samples.jsonl" in done.stdout + done.stderr
+
+
+def test_the_ledger_has_every_candidate_once(released: dict[str, Any]) -> None:
+    listed = report(command("ledger", "harbor-support", "--json", cwd=released["folder"]))
+    assert [one["candidate"] for one in listed["judgements"]] == ["naive", "tuned"]
+    assert {one["candidates"] for one in listed["golden_sets"]} == {2}
+
+
+def test_every_model_gets_the_verdict_that_its_scores_deserve(
+    released: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = clone(released["folder"], tmp_path / "workspace")
+    ruin(folder / "build" / "tuned" / "merged", folder / "build" / "ruined")
+    done = subprocess.run(
+        [sys.executable, "-c", EVALUATE_RUINED],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    evaluations = {
+        path.stem: read_evaluation(path) for path in (folder / "build/evals").glob("[!c]*.json")
+    }
+    ours = folder / "build/tuned/evals"
+    candidates = {
+        **evaluations,
+        "merged": read_evaluation(ours / "merged.json"),
+        "quantized": read_evaluation(ours / "quantized.json"),
+        "ruined": read_evaluation(folder / "build/ruined-evals/quantized.json"),
+    }
+    found = {name: deserved(folder, evaluations, one) for name, one in candidates.items()}
+    assert found["merged"]["outcome"] == found["quantized"]["outcome"] == "promote"
+    assert found["ruined"]["outcome"] == "reject"
+    # An expert keeps its own skill, and has none of the others.
+    for name, lacks in (("json", "policy"), ("policy", "json"), ("tone", "json")):
+        assert found[name]["checks"][lacks] == "reject"
+        assert found[name]["outcome"] != "promote"
+    assert found["base"]["checks"]["json"] == found["base"]["checks"]["tone"] == "reject"
+
+
+def ruin(merged: Path, out: Path) -> None:
+    """The merge with noise on every weight: what a quantization with wrong scales leaves."""
+    shutil.copytree(merged, out)
+    generator = torch.Generator().manual_seed(0)
+    for path in sorted(out.glob("*.safetensors")):
+        tensors = load_file(path)
+        for tensor in tensors.values():
+            noise = torch.randn(tensor.shape, generator=generator)
+            tensor.add_((noise * NOISE * tensor.float().std()).to(tensor.dtype))
+        save_file(tensors, path, {"format": "pt"})
+
+
+def deserved(folder: Path, evaluations: dict[str, Any], one: Any) -> dict[str, Any]:
+    """Outcome, and outcome by check, of one evaluation as the candidate."""
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    artifact = "quantized" if one.variant == "quantized" else "merged"
+    latency = json.loads((folder / "build/tuned/latency.json").read_text())
+    verdict = judge_release(
+        Policy.parse(params["policy"]),
+        replace(one, variant=artifact),
+        evaluations,
+        tuple(params["experts"]),
+        latency=latency,
+        today=date(2026, 1, 1),
+        artifact=artifact,
+    )
+    return {
+        "outcome": verdict.outcome,
+        "checks": {row.check: row.outcome for row in verdict.rows},
+    }

@@ -10,8 +10,7 @@ import pytest
 import yaml
 
 from flows import stages
-from flows.champion import CHAMPION_FILE, compares_with_champion, note_champion
-from flows.ledger import enter_ledger, note_ledger, read_ledger_report
+from flows.ledger import champion_is_new, enter_ledger, ledger_is_new, read_ledger_report
 from gates import Policy
 from pipeline.errors import EnvironmentFault, InputError
 from pipeline.facts import read_json, write_json, write_text
@@ -19,8 +18,12 @@ from pipeline.params import Params, load_params
 from pipeline.recipe import load_recipe
 from pipeline.release import store
 from pipeline.release.ledger import read_ledger
+from pipeline.stages import champion as champion_stage
+from pipeline.stages import ledger as ledger_stage
+from pipeline.stages.champion import CHAMPION as CHAMPION_FILE
 
 ROOT = Path(__file__).parents[2]
+AFTER_JUDGE = ("quantize", "evaluate-quantized", "gate", "card")
 JSON, TONE = "a" * 64, "b" * 64  # digests of golden sets
 FILE = Path("build/tuned/ledger.json")
 
@@ -70,6 +73,21 @@ def judged(candidate: str, outcome: str = "reject", **changes: Any) -> None:
     write_json(folder / "verdict.json", verdict)
     recipe = load_recipe(params.recipe(candidate)).digest
     write_json(folder / "compat.json", {"recipe_digest": recipe})
+
+
+def note_ledger(params: Params, candidate: str) -> bool:
+    """As the flow does: the stage runs where the ledger says something new."""
+    new = ledger_is_new(params, candidate)
+    if new:
+        ledger_stage.run(candidate)
+    return new
+
+
+def note_champion(params: Params) -> bool:
+    """As the flow does; whether there is a model to evaluate."""
+    if champion_is_new(params):
+        champion_stage.run()
+    return "reference" in read_json(CHAMPION_FILE)
 
 
 def change_policy(**changes: Any) -> Params:
@@ -212,30 +230,23 @@ def register_champion(params: Params, kind: str) -> None:
 
 
 def test_the_shipped_policy_does_not_ask_for_the_champion(workspace: Path) -> None:
-    assert not compares_with_champion(load_params())
-    note_ledger(load_params(), "tuned")
-    assert "champion" not in read_json(FILE)
-    assert not CHAMPION_FILE.exists()
+    assert not note_champion(load_params())
+    assert "does not compare" in read_json(CHAMPION_FILE)["absent"]
 
 
 def test_where_there_is_no_champion_the_gate_is_told_so(workspace: Path) -> None:
-    params = name_champion()
-    assert compares_with_champion(params)
-    assert not note_champion(params)
-    note_ledger(params, "tuned")
+    assert not note_champion(name_champion())
     assert read_json(CHAMPION_FILE) == {"absent": "there is no champion yet"}
-    assert read_json(FILE)["champion"] == read_json(CHAMPION_FILE)
 
 
 def test_another_champion_is_something_new_to_judge_by(workspace: Path) -> None:
     params = name_champion()
     note_champion(params)
-    note_ledger(params, "tuned")
+    assert not champion_is_new(params)
     register_champion(params, "merge")
+    assert champion_is_new(params)
     note_champion(params)
-    assert note_ledger(params, "tuned")
-    note_champion(params)
-    assert not note_ledger(params, "tuned")
+    assert not champion_is_new(params)
 
 
 def test_a_champion_is_named_by_version_and_digest(workspace: Path) -> None:
@@ -260,44 +271,50 @@ def test_a_champion_of_unknown_origin_is_refused(workspace: Path) -> None:
         note_champion(params)
 
 
-def test_the_champion_is_evaluated_with_the_other_references(workspace: Path) -> None:
-    without = stages.levels(load_params(), "tuned")
-    with_it = stages.levels(load_params(), "tuned", champion=True)
-    (level,) = (new for old, new in zip(without, with_it, strict=True) if old != new)
-    assert "evaluate-champion" in level
-    assert "evaluate-base" in level
+def test_what_asks_the_registry_runs_before_what_needs_its_answer(workspace: Path) -> None:
+    order = [stage for level in stages.levels(load_params(), "tuned") for stage in level]
+    asking = stages.of_registry("tuned")
+    assert order.index(asking[0]) < order.index("evaluate-champion") < order.index("judge@tuned")
+    assert (
+        order.index("evaluate-merged@tuned") < order.index(asking[1]) < order.index("judge@tuned")
+    )
 
 
 @pytest.mark.parametrize(
-    ("changed", "stale", "expected"),
+    ("new", "stale", "expected"),
     [
-        (True, set(), ["look up", "judge", "quantize", "evaluate-quantized", "gate", "card"]),
-        (False, set(), ["look up"]),
-        (False, {"gate@tuned"}, ["look up", "gate", "card"]),
+        ("ledger@tuned", set(), ["ledger!", "judge", *AFTER_JUDGE]),
+        ("", set(), []),
+        ("", {"gate@tuned"}, ["gate", "card"]),
     ],
 )
-def test_the_ledger_is_asked_before_the_judge_and_a_new_count_is_judged_with(
+def test_the_registry_is_asked_before_the_judge_and_what_is_new_is_judged_with(
     workspace: Path,
     monkeypatch: pytest.MonkeyPatch,
-    changed: bool,
+    new: str,
     stale: set[str],
     expected: list[str],
 ) -> None:
     from flows import release
 
+    asked: list[str] = []
     done: list[str] = []
 
-    def look_up(candidate: str) -> bool:
-        done.append("look up")
-        return changed
+    def look_up(stage: str, _candidate: str) -> bool:
+        asked.append(stage)
+        return stage == new
+
+    def run_level(level: list[str], forced: set[str], _jobs: int) -> None:
+        done.extend(stage + "!" * (stage in forced) for stage in level)
 
     monkeypatch.setattr(release, "look_up", look_up)
-    monkeypatch.setattr(release, "_run_level", lambda level, _: done.extend(level))
+    monkeypatch.setattr(release, "_run_level", run_level)
     monkeypatch.setattr(stages, "unwatched", lambda *_: [])
     monkeypatch.setattr(stages, "stale", lambda _: stale)
     params = load_params()
     release._run_stages(params, "tuned", stages.levels(params, "tuned"))
-    assert [stage.removesuffix("@tuned") for stage in done] == expected
+    assert asked == ["champion", "ledger@tuned"]
+    assert [stage.replace("@tuned", "") for stage in done] == expected
 
 
 @pytest.mark.parametrize(
