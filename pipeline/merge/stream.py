@@ -308,8 +308,8 @@ def _not_finite(step: Step, block: Block | None) -> NoReturn:
                     "and so would the merge. Take another copy of it."
                 )
     raise InputError(
-        f"{step.name}: the merge has infinite or undefined values, which exceed the range of "
-        f"{FLOATS[step.dtype]}. Set out_dtype: bfloat16 or float32, or lower weight and lambda."
+        f"{step.name}: the merge has infinite or undefined values; they exceed the range of "
+        f"{FLOATS[step.dtype]}: set out_dtype: bfloat16 or float32, or lower weight and lambda."
     )
 
 

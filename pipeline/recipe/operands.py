@@ -28,7 +28,7 @@ def operands_of(recipe: Recipe, part: Slice) -> Operands:
     base may be listed or not. slerp:
     two models, the base first where there is one. linear, karcher and passthrough: the sources as
     listed; of `models`, linear and karcher take a base that is not listed as one more, the last, as
-    mergekit does.
+    mergekit does. Where the recipe has no weight for it, it has no part in the sum; mergekit refuses that.
     """
     base = part.base_model or recipe.base_model
     if recipe.method.operands == "deltas" or (recipe.method.operands == "either" and base):
@@ -36,14 +36,24 @@ def operands_of(recipe: Recipe, part: Slice) -> Operands:
         return Operands(_base_source(recipe, part), models)
     if recipe.merge_method == "slerp" and base is not None:
         return Operands(None, _base_first(part, _base_source(recipe, part)))
-    if (
-        recipe.merge_method in _COUNT_BASE
-        and not recipe.stacked
-        and base not in (None, *(source.model for source in part.sources))
-    ):
-        assert base
+    if base and _counts_base(recipe, part, base):
         return Operands(None, (*part.sources, SliceSource(base, None, {})))
     return Operands(None, part.sources)
+
+
+def _counts_base(recipe: Recipe, part: Slice, base: Reference) -> bool:
+    """Whether an unlisted base is one more source, with all that the method must know of a source."""
+    if recipe.stacked or any(source.model == base for source in part.sources):
+        return False
+    needed = [
+        spec.name
+        for spec in recipe.method.parameters.values()
+        if spec.per_model and spec.default is None
+    ]
+    levels = levels_of(recipe, part, None)
+    return recipe.merge_method in _COUNT_BASE and all(
+        any(name in level for level in levels) for name in needed
+    )
 
 
 def levels_of(recipe: Recipe, part: Slice, source: SliceSource | None) -> tuple[Parameters, ...]:

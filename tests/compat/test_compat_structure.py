@@ -115,6 +115,32 @@ def test_a_change_of_another_shape_is_named(base: Path) -> None:
     assert f"{Q} is [16, 16], its change [16, 8]" in finding.message
 
 
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"target_modules": ["k_proj"]}, "target_modules does not name it"),
+        ({"target_modules": r"model\.layers\.\d+\.mlp\..*"}, "target_modules does not name it"),
+        ({"exclude_modules": ["q_proj"]}, "exclude_modules names it"),
+        ({"layers_to_transform": [7]}, "layers_to_transform does not name its layer"),
+    ],
+)
+def test_weights_that_peft_would_leave_out_are_named(
+    base: Path, settings: dict[str, object], why: str
+) -> None:
+    tone = edit_config(base.parent / "tone", "adapter_config.json", **settings)
+    finding = found("adapters", base, f"{base}+{tone}")
+    assert finding.status == "fail"
+    assert f"{Q} has weights, but {why}" in finding.message
+
+
+@pytest.mark.parametrize(
+    "settings", [{"target_modules": "all-linear"}, {"layers_to_transform": []}]
+)
+def test_what_the_configuration_leaves_open_passes(base: Path, settings: dict[str, object]) -> None:
+    tone = edit_config(base.parent / "tone", "adapter_config.json", **settings)
+    assert found("adapters", base, f"{base}+{tone}").status == "pass"
+
+
 def test_a_transposed_layer_wants_a_transposed_change(base: Path) -> None:
     tone, file = base.parent / "tone", "adapter_model.safetensors"
     edit_weights(tone, {A_NAME: lambda a: a[:, :8]}, file)

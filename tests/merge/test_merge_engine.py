@@ -337,7 +337,42 @@ def test_a_result_that_is_not_finite_is_refused_by_name(model: Write, bad: float
     value[3] = bad
     model("base"), model("x", 1, tensors={"model.norm.weight": value})
     words = fault(merge_method="linear", models=[plus("base", 1), plus("x", 1)])
-    assert words.startswith("model.norm.weight: the merge has infinite or undefined values.")
+    assert words.startswith("x: model.norm.weight has infinite or undefined values")
+
+
+def test_an_unlisted_base_is_one_more_source_where_there_is_a_weight_for_it(model: Write) -> None:
+    tensors = {name: model(name, seed) for seed, name in enumerate(("base", "x", "y"))}
+    name = "model.norm.weight"
+    both = (tensors["x"][name] + tensors["y"][name]) / 2
+    own = merged(
+        "own", merge_method="linear", base_model="base", models=[plus("x", 1), plus("y", 1)]
+    )
+    torch.testing.assert_close(own[name], both)
+    shared = merged(
+        merge_method="linear", base_model="base", models=["x", "y"], parameters={"weight": 1}
+    )
+    torch.testing.assert_close(shared[name], (2 * both + tensors["base"][name]) / 3)
+
+
+def test_a_chat_template_that_is_no_jinja_is_refused(model: Write) -> None:
+    model("x")
+    words = fault(merge_method="passthrough", models=["x"], chat_template="{% for x in y %}")
+    assert "recipe.chat_template is no Jinja template" in words
+    training = (
+        "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}"
+    )
+    run(merge_method="passthrough", models=["x"], chat_template=training)
+
+
+def test_force_does_not_cost_what_the_user_put_beside_a_merge(model: Write) -> None:
+    model("x")
+    run(merge_method="passthrough", models=["x"])
+    Path("out/NOTES.txt").write_text("mine")
+    again = {"options": {"force": True}, "merge_method": "passthrough", "models": ["x"]}
+    with pytest.raises(InputError, match=r"besides NOTES\.txt, which would be lost"):
+        run(**again)
+    Path("out/NOTES.txt").unlink()
+    run(**again)
 
 
 def test_overflow_of_the_output_type_is_refused(model: Write) -> None:
