@@ -49,7 +49,8 @@ def _own(rule: Rule, bound: float | None) -> str:
     if bound is None:
         return ""
     side = "at least" if rule.direction == "higher" else "at most"
-    return f", and {side} {_value(rule, bound, rule.floor)} by itself"
+    own, floor = _value(rule, bound, rule.floor), _value(rule, rule.floor)
+    return f", and {side} {own} by itself, {floor} required"
 
 
 def too_few(rule: Rule, label: str, c: Comparison) -> str:
@@ -201,7 +202,7 @@ def _samples(rule: Rule, c: Comparison) -> str:
 def _would_decide(needed: int | None) -> str:
     if needed is None:
         return "as measured it lies on the limit, which no number of samples decides"
-    return f"about {_rounded(needed):,} would decide it"
+    return f"about {_rounded(needed):,} in all would decide it"
 
 
 def _rounded(needed: int) -> int:

@@ -30,6 +30,7 @@ MAX_NAME = 500  # characters; the longest in use have about 100
 _MAX_ELEMENTS = 2**63
 _DEPTH = 3  # header, tensor, shape
 _SHOWN = 8  # faults that a person can take in at once
+_LEAST = 10  # the length of the header, and {}
 _REMEDY = "The file was truncated or changed: fetch or write it again."
 
 # The format's dtypes: bytes per element, and torch's name for it. All are stored little-endian,
@@ -124,12 +125,16 @@ def read_elements(info: TensorInfo, first: int, count: int) -> torch.Tensor:
 
 def _header(file: Path, stream: BufferedReader, size: int) -> tuple[dict[str, Any], int]:
     """The header as a mapping, and where the data begins."""
-    length = int.from_bytes(stream.read(8), "little") if size >= 8 else 0
+    if size < _LEAST:
+        raise CorruptArtifactError(
+            f"{file}: has {size:,} bytes; a file with a header has {_LEAST} or more. {_REMEDY}"
+        )
+    length = int.from_bytes(stream.read(8), "little")
     limit = min(MAX_HEADER_BYTES, size - 8)
     if not 2 <= length <= limit:
         raise CorruptArtifactError(
             f"{file}: its header claims {length:,} bytes; "
-            f"it must have 2 to {max(limit, 0):,}, for a file of {size:,}. {_REMEDY}"
+            f"it must have 2 to {limit:,}, for a file of {size:,}. {_REMEDY}"
         )
     raw = stream.read(length)
     try:

@@ -74,8 +74,8 @@ def test_too_few_samples_are_inconclusive_and_say_how_many_would_do() -> None:
     assert found.outcome == "inconclusive"
     assert found.reasons[0].text == (
         "json: 93 % against 97 % of json-lora, 4 points worse, at most 5 allowed; 400 samples are "
-        "too few to tell: allowing for chance, it may be 6 points worse; about 3,000 would "
-        "decide it"
+        "too few to tell: allowing for chance, it may be 6 points worse; about 3,000 in "
+        "all would decide it"
     )
     # At -0.05 q is 0.05, so the variance is 0.1 - 0.0525; (1.6449 + 0.8416)² · 0.0475 / 0.01².
     assert found.rows[0].needed_n == 2937
@@ -115,7 +115,7 @@ def test_a_candidate_just_under_the_floor_is_inconclusive_not_promoted() -> None
     assert found.outcome == "inconclusive"
     assert found.reasons[0].text.endswith(
         "96 % is under the floor of 96.5 %, though 400 samples are too few to be sure; about 8,400 "
-        "would decide it"
+        "in all would decide it"
     )
 
 

@@ -73,7 +73,7 @@ def test_a_bound_beside_the_margin_never_reads_as_beyond_it() -> None:
 def test_the_samples_needed_are_told_as_the_estimate_they_are(needed: int, shown: str) -> None:
     c = comparison(0.94, 0.97, lower=-0.06)
     text = wording.too_few(JSON, "X", Comparison(**{**vars(c), "needed_n": needed}))
-    assert text.endswith(f"about {shown} would decide it")
+    assert text.endswith(f"about {shown} in all would decide it")
 
 
 def test_one_sample_is_told_in_the_singular() -> None:

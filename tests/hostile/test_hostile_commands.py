@@ -89,7 +89,7 @@ def pickled(other: Path) -> None:
 Q = f"{Q0}.weight"
 BROKEN_MODELS: dict[str, tuple[Break, str]] = {
     # Weights: the file and its header.
-    "empty": (text(OTHER, ""), "its header claims 0 bytes"),
+    "empty": (text(OTHER, ""), "has 0 bytes; a file with a header has 10 or more"),
     "truncated": (lambda o: os.truncate(o / OTHER, 3000), "must rise and stay within"),
     "one byte short": (
         lambda o: os.truncate(o / OTHER, (o / OTHER).stat().st_size - 1),
