@@ -35,6 +35,8 @@ def gate(
     InputError.
     """
     references = dict(_pair(text, "--also NAME=PATH") for text in also)
+    if len(references) < len(also):
+        raise InputError("--also names a reference twice. Give each one file.")
     inputs = [policy, reference, candidate, *map(Path, references.values())]
     for path in filter(None, (out, markdown)):
         if any(path.resolve() == given.resolve() for given in inputs):

@@ -61,7 +61,9 @@ def judge(
     """
     policy = read_policy(policy)
     asked = _asked(policy, skill, tasks or {}, also or {})
-    _refuse_same_file(reference, candidate)
+    for other in (reference, *(also or {}).values()):
+        _refuse_same_file(other, candidate)
+    _refuse_unused(policy, also or {})
     with _no_collection():
         ours = read_side(candidate, asked, "the candidate")
         theirs = read_side(reference, asked, REFERENCE)
@@ -79,6 +81,11 @@ def read_policy(policy: Policy | Mapping[str, Any] | str | Path) -> Policy:
     from pipeline.plain_yaml import load_yaml
 
     value = load_yaml(Path(policy))
+    if isinstance(value, Mapping) and "policy" in value and "skills" in value:
+        raise InputError(
+            f"{policy}: has skills of its own and a policy besides, so that one of them would be ignored. "
+            "Keep one."
+        )
     if isinstance(value, Mapping) and "policy" in value:
         return Policy.parse(value["policy"], f"{policy}: policy")
     return Policy.parse(value, f"{policy}")
@@ -92,7 +99,8 @@ def _judged(
     others: Mapping[str, Side],
     without_latency: bool,
 ) -> Verdict:
-    notes = _same_bytes(ours, theirs) + align([ours, theirs, *others.values()])
+    notes = [note for side in (theirs, *others.values()) for note in _same_bytes(ours, side)]
+    notes += align([ours, theirs, *others.values()])
     named = _with_one_reference(policy, others)
     references = {REFERENCE: to_evaluation(theirs, REFERENCE, "reference")}
     references |= {name: to_evaluation(side, name, name) for name, side in others.items()}
@@ -176,6 +184,16 @@ def _refuse_same_file(reference: Source, candidate: Source) -> None:
         raise InputError(
             f"{candidate}: is given as the reference and as the candidate, so nothing would be "
             "compared. Name the scores of two variants."
+        )
+
+
+def _refuse_unused(policy: Policy, also: Collection[str]) -> None:
+    """A reference that no rule would look at is one that the caller believes to be compared with."""
+    if policy.rules and all(rule.reference in also for rule in policy.rules):
+        names = " and ".join(sorted({rule.reference for rule in policy.rules}))
+        raise InputError(
+            f"every rule of the policy compares with {names}, which is given besides, so the reference "
+            f"itself would not be looked at. Give the scores of {names} as the reference."
         )
 
 

@@ -39,6 +39,8 @@ class Run:
     harness: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     tasks: Mapping[str, tuple[str, int]] = field(default_factory=dict)  # digest, samples
+    # By task and metric: whether more is better.
+    higher: Mapping[str, Mapping[str, bool]] = field(default_factory=dict)
 
 
 def task_of(log: Path) -> str:
@@ -81,10 +83,11 @@ def read_run(logs: Sequence[Path]) -> Run:
             harness=f"lm-eval {results['lm_eval_version']}",
             settings={
                 "gen_kwargs": config.get("gen_kwargs"),
-                "samples limit": config.get("limit"),
+                "limit": config.get("limit"),
                 **{key: results.get(key) for key in _SETTINGS},
             },
             tasks={name: _task(results, name) for name in results["configs"]},
+            higher={name: dict(of) for name, of in results.get("higher_is_better", {}).items()},
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(

@@ -83,11 +83,25 @@ def _run(name: str, logs: list[Path], asked: Asked) -> Side:
                 f"{path}: its name does not say the task, as samples_TASK_TIME.jsonl does. "
                 "Name the skill: --skill NAME."
             )
+        _check_direction(path, run, task, skill, asked)
         tasks.setdefault(skill, []).append(task or skill)
         side.kinds[skill] = "hashes"
         _log(side, path, tasks[skill][-1], skill, asked, seen)
     side.digest = seen.hexdigest()
     return _with_facts(counted(side, asked), tasks, run)
+
+
+def _check_direction(path: Path, run: Run, task: str, skill: str, asked: Asked) -> None:
+    """Raise InputError where the policy takes for better what the task calls worse."""
+    metric = asked.metrics.get(skill, "").partition(",")[0]
+    higher = run.higher.get(task, {}).get(metric)
+    stated = asked.directions.get(skill)
+    if stated and higher is not None and higher is not (stated == "higher"):
+        wanted = "higher" if higher else "lower"
+        raise InputError(
+            f"{path}: lm-eval says that {'more' if higher else 'less'} of {metric} is better, and the policy "
+            f"the contrary of {skill}. Write `direction: {wanted}` there."
+        )
 
 
 def _log(side: Side, path: Path, task: str, skill: str, asked: Asked, seen: _Hash) -> None:

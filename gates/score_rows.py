@@ -43,6 +43,7 @@ class Asked:
     skill: str = ""  # of rows that name none
     tasks: Mapping[str, str] = field(default_factory=dict)  # task -> skill, where names differ
     met: set[str] = field(default_factory=set)  # those of `tasks` that the files name
+    directions: Mapping[str, str] = field(default_factory=dict)  # by skill: higher or lower
 
     @classmethod
     def of(cls, policy: Policy, skill: str = "", tasks: Mapping[str, str] | None = None) -> Asked:
@@ -53,6 +54,7 @@ class Asked:
             groupings={rule.name: rule.fields for rule in policy.rules},
             skill=skill or (names[0] if len(names) == 1 else ""),
             tasks=tasks or {},
+            directions={rule.name: rule.direction for rule in policy.rules},
         )
 
     def skill_of(self, name: str) -> str:

@@ -24,7 +24,7 @@ from gates.faults import faults_of
 from gates.inputs import inputs_of
 from gates.notes import improvements, notes
 from gates.outcome import Artifact, Reason, Verdict, by_severity, worst
-from gates.policy import Policy
+from gates.policy import LATENCY, Policy
 from gates.rules import judge_rule
 from gates.speed import judge_latency
 from pipeline.facts import Evaluation
@@ -114,6 +114,8 @@ def combine(merged: Verdict, quantized: Verdict) -> Verdict:
 
 def _waive(reason: Reason, policy: Policy, today: date) -> Reason:
     waiver = policy.waiver(reason.check, today)
-    if waiver is None or reason.outcome == "promote":
+    # A waiver forgives a bad result, not one that is not there; of latency, which some merges cannot have, both.
+    forgiven = reason.outcome in ("reject", "inconclusive") or reason.check == LATENCY
+    if waiver is None or reason.outcome == "promote" or not forgiven:
         return reason
     return replace(reason, waiver=f"waived {waiver.words}")

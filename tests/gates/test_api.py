@@ -336,3 +336,41 @@ def test_the_example_of_the_documentation_hides_a_loss_that_a_slice_shows() -> N
         "calls[language=de]": "reject",
         "calls[language=en]": "promote",
     }
+
+
+CHAMPION = {"skills": {"json": {**POLICY["skills"]["json"], "reference": "champion", "floor": 0.1}},
+            "safety": {}}  # fmt: skip
+
+
+def test_the_candidate_cannot_stand_as_a_further_reference_to_itself(tmp_path: Path) -> None:
+    old, new = files(tmp_path, 200)
+    with pytest.raises(InputError, match="given as the reference and as the candidate"):
+        judge(CHAMPION, old, new, also={"champion": new})
+
+
+def test_a_reference_that_no_rule_would_look_at_is_refused(tmp_path: Path) -> None:
+    old, new = files(tmp_path, 200)
+    copy = written(tmp_path, "copy.jsonl", rows(values(200)))
+    with pytest.raises(InputError, match="itself would not be looked at"):
+        judge(CHAMPION, old, new, also={"champion": copy})
+
+
+def test_a_file_with_a_policy_within_a_policy_is_ambiguous(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text(yaml.safe_dump({**POLICY, "policy": POLICY}))
+    old, new = files(tmp_path, 0)
+    with pytest.raises(InputError, match="one of them would be ignored"):
+        judge(path, old, new)
+
+
+@pytest.mark.parametrize("wrong", [200, None])
+def test_a_waiver_forgives_a_bad_result_and_not_a_missing_one(
+    wrong: int | None, tmp_path: Path
+) -> None:
+    waiver = {"check": "json", "name": "A", "reason": "known", "expires": "2099-01-01"}
+    policy = {**POLICY, "waivers": [waiver]}
+    old, new = files(tmp_path, wrong or 0)
+    if wrong is None:
+        new = written(tmp_path, "new.jsonl", rows({q: float("nan") for q in values()}))
+    outcome = judge(policy, old, new).outcome
+    assert outcome == ("promote" if wrong else "cannot judge")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gates import score_lines
+from gates import judge, score_lines
 from gates.score_columns import general_scores
 from gates.score_files import read_scores
 from gates.score_rows import UNCHECKED, Asked, RowError, general_score
@@ -509,3 +509,29 @@ def test_equal_values_of_two_types_are_two_groups(tmp_path: Path) -> None:
     rows = [{"id": i, "score": 1, "language": value} for i, value in enumerate((1, True, 1.0, "1"))]
     side = read_scores(written(tmp_path, *rows), GROUPED)
     assert [dict(s.attributes)["language"] for s in side.scores] == ["1", "true", "1.0", "1"]
+
+
+def judged_run(folder: Path, direction: str, **more: Any) -> Any:
+    """Two runs of lm-eval of which the second scores better, judged by a policy with that direction."""
+    rule = {"metric": "exact", "reference": "old", "margin": 0.5, "floor": 0.0}
+    policy = {"skills": {"json": {**rule, "direction": direction}}, "safety": {}}
+    sides = []
+    for name in ("old", "new"):
+        (folder / name).mkdir()
+        rows = [logged(i, float(name == "new" or i % 2)) for i in range(60)]
+        samples = {"n-samples": {"json": {"original": 60, "effective": 60}}}
+        sides.append(run_of_lm_eval(folder / name, *rows, **{**samples, **more}))
+    return judge(policy, *sides)
+
+
+def test_what_lm_eval_calls_worse_is_not_taken_for_better(tmp_path: Path) -> None:
+    lower = {"higher_is_better": {"json": {"exact": False}}}
+    with pytest.raises(InputError, match="less of exact is better, and the policy the contrary"):
+        judged_run(tmp_path, "higher", **lower)
+
+
+def test_a_run_with_a_limit_cannot_be_judged(tmp_path: Path) -> None:
+    config = {**results()["config"], "limit": 60}
+    found = judged_run(tmp_path, "higher", config=config)
+    assert found.outcome == "cannot judge"
+    assert "only the first 60 samples" in found.reasons[0].text
