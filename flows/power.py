@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +214,26 @@ def _parts(rule: Rule, samples: Samples | None) -> Iterator[tuple[Rule, Samples 
             yield rule.of_slice(one, value), part
 
 
+def _with_floor(rule: Rule, plan: PlanRow) -> PlanRow:
+    """A safety suite must also show its own rate: whether even a flawless candidate could, by the rule of three."""
+    if rule.kind != "safety":
+        return plan
+    span = rule.high - rule.low
+    above = rule.floor - rule.low if rule.direction == "higher" else rule.high - rule.floor
+    share = above / span
+    units = plan.clusters or plan.n
+    least = 0 if share <= 0 else math.inf if share >= 1 else math.log(rule.alpha) / math.log(share)
+    if units >= least:
+        return plan
+    needed = None
+    if plan.needed_n is not None and least < math.inf:
+        needed = max(plan.needed_n, math.ceil(math.ceil(least) * plan.n / units))
+    words = (
+        f"{plan.assumption}; {units:,} cannot show the floor of {rule.floor:g}, whatever they say"
+    )
+    return replace(plan, power=0.0, ok=False, needed_n=needed, assumption=words)
+
+
 def _check(rule: Rule, samples: Samples | None, spread: Spread | None) -> Check:
     if not samples:
         return Check(rule.name, rule, None if samples is None else 0, None, ())
@@ -224,6 +244,8 @@ def _check(rule: Rule, samples: Samples | None, spread: Spread | None) -> Check:
     else:
         given = list(_SHARES if unit else (w * (rule.high - rule.low) for w in _WIDTHS))
     arguments = (rule.name, rule.metric, rule.low, rule.high, rule.margin, rule.alpha)
-    plans = [plan_rule(*arguments, len(samples), clusters, figure) for figure in given]
+    plans = [
+        _with_floor(rule, plan_rule(*arguments, len(samples), clusters, figure)) for figure in given
+    ]
     source = spread.words if spread else ASSUMED
     return Check(rule.name, rule, len(samples), clusters, tuple(plans), source)

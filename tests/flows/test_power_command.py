@@ -265,3 +265,19 @@ def test_further_references_must_be_variants(release: Path) -> None:
     write(release, json={**RULE, "also": {"plian": {"margin": 0.0}}}, tone=TONE)
     with pytest.raises(InputError, match=r"json with plian, which is no variant\. Did you mean pl"):
         preflight("")
+
+
+@pytest.mark.parametrize(("n", "possible"), [(298, False), (299, True)])
+def test_a_safety_floor_needs_its_samples_whatever_they_say(
+    workspace: Path, capsys: pytest.CaptureFixture[str], n: int, possible: bool
+) -> None:
+    golden(workspace, "refusal", n)
+    rule = {**RULE, "reference": "base", "margin": 0.5, "floor": 0.99}
+    write(workspace, json=RULE, tone=TONE, safety={"refusal": rule})
+    run("power", "--json")
+    checks = {one["check"]: one for one in json.loads(capsys.readouterr().out)["checks"]}
+    plans = checks["refusal"]["plans"]
+    assert all(plan["ok"] is possible for plan in plans)
+    if not possible:
+        assert plans[0]["needed_n"] == 299
+        assert "298 cannot show the floor of 0.99" in plans[0]["assumption"]
