@@ -114,7 +114,7 @@ def _draw(cells: list[Cell], path: Path) -> None:
             xscale="log",
             ylim=(0, {"binary": 0.1, "clustered": 0.4, "bounded": 0.2}[kind]),
         )
-        at = " (margin 5 points)" if kind != "bounded" else ""
+        at = "\n(margin 5 points)" if kind != "bounded" else ""
         bottom.set(
             title=f"{kind}: promoted, as good as the reference{at}",
             xlabel="samples",
