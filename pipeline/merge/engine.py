@@ -19,7 +19,7 @@ from pipeline.merge.journal import Hasher, Journal
 from pipeline.merge.plan import FLOATS, Plan, Step
 from pipeline.merge.reading import Reader, Scratch
 from pipeline.merge.safetensors_writer import Shard, ShardWriter
-from pipeline.merge.stream import check_stored, compute
+from pipeline.merge.stream import check_stored, compute, made_bytes
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
@@ -85,7 +85,7 @@ class _Loops:
         # Whatever is wrong with them, torch does the same work.
         with suppress(Exception):
             if fused.readable(*types):
-                fused.prepare(len(largest.operands), *types)
+                fused.prepare(len(largest.operands), types[0], made_bytes(largest) > 0, types[1])
                 self.ready = True
 
     def close(self) -> None:

@@ -32,17 +32,16 @@ def worth_it(elements: int) -> bool:
     return elements >= WORTH_ELEMENTS and importlib.util.find_spec("numba") is not None
 
 
-def prepare(count: int, stored: torch.dtype, out: torch.dtype) -> None:
-    """Import numba and load or compile every loop, for `count` operands of these types.
+def prepare(count: int, stored: torch.dtype, made: bool, out: torch.dtype) -> None:
+    """Import numba and load or compile every loop, for `count` operands of a type over a base of type `stored`.
 
-    It takes one second, or five on a machine that has never done it, in which torch can work already.
+    `made`: whether adapters make the operands, in float32. It takes one second, or five on a machine that has never
+    done it, in which torch can work already.
     """
-    entries = torch.ones(2, dtype=stored)
-    for tensors in ([entries] * count, [entries.float()] * count):
-        operands = Stored(tensors, entries, minus=tensors[0].dtype == stored)
-        between(operands, 0, 0, 1, keep=True)
-        result = SignedSum([1.0] * count).of(operands, 0)
-        finish(result, entries, torch.empty(2, dtype=out))
+    base = torch.ones(2, dtype=stored)
+    operands = Stored([base.float() if made else base] * count, base, minus=not made)
+    between(operands, 0, 0, 1, keep=True)
+    finish(SignedSum([1.0] * count).of(operands, 0), base, torch.empty(2, dtype=out))
 
 
 def readable(*types: torch.dtype) -> bool:

@@ -163,3 +163,11 @@ def _family(shape: tuple[int, int], dtype: torch.dtype) -> tuple[list[Tensor], T
     tensors[0][0] = base[0]  # unchanged entries, and zeros
     base[-1] = 0
     return tensors, base
+
+
+@pytest.mark.parametrize("made", [False, True])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_the_loops_can_be_made_ready_for_every_kind_of_merge(
+    dtype: torch.dtype, made: bool
+) -> None:
+    fused.prepare(2, dtype, made, dtype)
