@@ -219,7 +219,7 @@ def test_where_the_skill_cannot_be_judged_a_waiver_of_it_does_not_pass_its_slice
     found = verdict(swap=everywhere(MARKED) | {"merged": nan}, policy=policy)
     assert found.outcome == "cannot judge"
     blocking = {r.check for r in found.reasons if r.outcome == "cannot judge" and not r.waiver}
-    assert blocking == {"json[language]", "json[vs plain]"}
+    assert blocking == {"json", "json[language]", "json[vs plain]"}
 
 
 def test_a_slice_can_be_waived_by_its_name_and_a_slice_of_a_veto_cannot() -> None:
