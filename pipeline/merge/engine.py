@@ -108,7 +108,8 @@ class _Work:
         self._local, self._lock, self._stop = threading.local(), threading.Lock(), threading.Event()
         self._done, self._all = 0, sum(step.spec.nbytes for step in plan.steps)
         computed = sum(step.spec.elements for step in plan.steps if not step.copied)
-        self._loops = _Loops(plan) if how.device == "cpu" and fused.worth_it(computed) else None
+        looped = how.device == "cpu" and fused.worth_it(computed, plan.recipe.method)
+        self._loops = _Loops(plan) if looped else None
 
     def all(self, steps: Sequence[Step]) -> None:
         """Every step, `threads` at a time."""

@@ -1,10 +1,12 @@
-"""Reading parts of tensors from their files into memory that is used again and again."""
+"""Parts of tensors as views of their files, mapped a window at a time, or read into memory that is used again."""
 
 from __future__ import annotations
 
+import mmap
 import os
 import threading
 from collections.abc import Hashable
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -14,13 +16,28 @@ from torch import Tensor
 from pipeline.errors import CorruptArtifactError
 from pipeline.sources.tensors import DTYPES, TensorInfo
 
+# Bytes mapped at a time. A mapped page costs a tenth of a copied one, but counts as memory of the process.
+WINDOW_BYTES = 1 << 23
+
+
+@dataclass(frozen=True)
+class _Window:
+    """A mapped part of a file: `bytes` are those from `start` on. Unmapped when nothing refers to it."""
+
+    file: Path
+    start: int
+    bytes: Tensor
+
+    def holds(self, file: Path, start: int, stop: int) -> bool:
+        return file == self.file and self.start <= start and stop <= self.start + self.bytes.numel()
+
 
 class Reader:
     """Opens each file once and reads ranges of it; may be shared by threads. A context manager."""
 
     def __init__(self) -> None:
         self._open: dict[Path, int] = {}
-        self._lock = threading.Lock()
+        self._lock, self._local = threading.Lock(), threading.local()
 
     def __enter__(self) -> Reader:
         return self
@@ -41,6 +58,41 @@ class Reader:
                 self._open[file] = os.open(file, os.O_RDONLY)
             return self._open[file]
 
+    def view(self, info: TensorInfo, first: int, shape: tuple[int, int], slot: Hashable) -> Tensor:
+        """Elements from index `first` on as [rows, columns] in the tensor's own dtype, not to be changed.
+
+        Valid until the thread uses `slot` again. Raises CorruptArtifactError as `read`; a file that is cut off while
+        a view of it is in use ends the process, as with every library that maps checkpoints.
+        """
+        size, name = DTYPES[info.dtype]
+        start = info.start + first * size
+        stop = start + shape[0] * shape[1] * size
+        if start % size or start == stop:  # torch has no view of what is not aligned
+            return self.read(info, first, torch.empty(shape, dtype=getattr(torch, name)))
+        self._check_length(info, stop)
+        windows: dict[Hashable, _Window] = self._local.__dict__.setdefault("windows", {})
+        if slot not in windows or not windows[slot].holds(info.file, start, stop):
+            windows[slot] = self._window(
+                info.file, start, max(stop, min(start + WINDOW_BYTES, info.end))
+            )
+        begin = start - windows[slot].start
+        found = windows[slot].bytes[begin : begin + stop - start]
+        return found.view(getattr(torch, name)).view(shape)
+
+    def _window(self, file: Path, start: int, stop: int) -> _Window:
+        begin = start - start % mmap.ALLOCATIONGRANULARITY
+        # A private mapping may be written to without the file: torch warns of memory that may not.
+        mapped = mmap.mmap(
+            self.descriptor(file), stop - begin, access=mmap.ACCESS_COPY, offset=begin
+        )
+        mapped.madvise(mmap.MADV_WILLNEED)
+        return _Window(file, begin, torch.frombuffer(mapped, dtype=torch.uint8))
+
+    def _check_length(self, info: TensorInfo, stop: int) -> None:
+        length = os.fstat(self.descriptor(info.file)).st_size
+        if length < stop:
+            raise _cut_off(info, stop - length)
+
     def read(self, info: TensorInfo, first: int, into: Tensor) -> Tensor:
         """Elements from index `first` on, as many as `into` holds, in the tensor's own dtype; returns `into`.
 
@@ -52,12 +104,16 @@ class Reader:
         while data:
             done = os.preadv(descriptor, [data], at)
             if not done:
-                raise CorruptArtifactError(
-                    f"{info.file}: {info.name} ends {len(data):,} bytes early. "
-                    "The file was truncated or changed: fetch or write it again."
-                )
+                raise _cut_off(info, len(data))
             data, at = data[done:], at + done
         return into
+
+
+def _cut_off(info: TensorInfo, missing: int) -> CorruptArtifactError:
+    return CorruptArtifactError(
+        f"{info.file}: {info.name} ends {missing:,} bytes early. "
+        "The file was truncated or changed: fetch or write it again."
+    )
 
 
 class Scratch:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import math
+import mmap
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -114,9 +115,13 @@ class ShardWriter:
             done = _copy(source, descriptor, count, start, at)
             start, at, count = start + done, at + done, count - done
 
-    def read(self, shard: int, start: int, count: int) -> bytes:
+    def written(self, shard: int, start: int, count: int) -> memoryview:
         """Bytes of a shard as they were written."""
-        return os.pread(self._open[shard], count, start)
+        extra = start % mmap.ALLOCATIONGRANULARITY
+        mapped = mmap.mmap(
+            self._open[shard], extra + count, access=mmap.ACCESS_READ, offset=start - extra
+        )
+        return memoryview(mapped)[extra:]
 
     def __exit__(
         self,

@@ -18,7 +18,7 @@ from pipeline.merge.methods import method_function
 from pipeline.merge.plan import FLOATS, Operand, Plan, Step
 from pipeline.merge.reading import Reader, Scratch
 from pipeline.merge.weights import Weights
-from pipeline.sources.tensors import DTYPES, TensorInfo
+from pipeline.sources.tensors import TensorInfo
 
 # So much of the differences that adapters make does one worker keep between the passes of a method. Stored
 # tensors are read again in each: that is as fast from the page cache, block by block, as from memory of our own.
@@ -71,9 +71,9 @@ def check_stored(step: Step, info: TensorInfo, reader: Reader, scratch: Scratch)
     """Raise InputError where a tensor that is copied holds infinities or NaN."""
     grid, dtype = Grid.of(info.shape), getattr(torch, FLOATS[info.dtype])
     for span in grid.spans():
-        raw = scratch.take(("raw", dtype), (len(span), grid.columns), dtype)
-        values = scratch.take("checked", (len(span), grid.columns), torch.float32)
-        reader.read(info, span.start * grid.columns, raw)
+        shape = len(span), grid.columns
+        raw = reader.view(info, span.start * grid.columns, shape, "raw")
+        values = scratch.take("checked", shape, torch.float32)
         _check_finite(step, values.copy_(raw), dtype)
 
 
@@ -226,9 +226,8 @@ class StepOperands:
 
     def _stored(self, info: TensorInfo, span: range, slot: Hashable) -> Tensor:
         """Rows as they are stored; valid until the slot is used again."""
-        columns, dtype = Grid.of(info.shape).columns, getattr(torch, DTYPES[info.dtype][1])
-        raw = self._scratch.take((slot, dtype), (len(span), columns), dtype)
-        return self._reader.read(info, span.start * columns, raw)
+        columns = Grid.of(info.shape).columns
+        return self._reader.view(info, span.start * columns, (len(span), columns), slot)
 
     def _part(self, operand: Operand) -> _Part:
         weights, base = operand.weights, self.step.base
