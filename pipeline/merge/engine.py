@@ -108,7 +108,7 @@ class _Work:
         self._local, self._lock, self._stop = threading.local(), threading.Lock(), threading.Event()
         self._done, self._all = 0, sum(step.spec.nbytes for step in plan.steps)
         computed = sum(step.spec.elements for step in plan.steps if not step.copied)
-        looped = how.device == "cpu" and fused.worth_it(computed, plan.recipe.method)
+        looped = how.device == "cpu" and fused.worth_it(computed, plan.recipe.merge_method)
         self._loops = _Loops(plan) if looped else None
 
     def all(self, steps: Sequence[Step]) -> None:

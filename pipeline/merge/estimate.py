@@ -59,8 +59,8 @@ def estimate(plan: Plan, threads: int | None = None) -> Estimate:
     read_bytes = sum(_read_bytes(step, 1 if step.copied else passes) for step in plan.steps)
     written_bytes = sum(step.spec.nbytes for step in plan.steps)
     arithmetic = _seconds_per_element(plan, computed) * elements
-    method = plan.recipe.method
-    if plan.recipe.merge_method in _LOOPED and fused.worth_it(elements, method):
+    method = plan.recipe.merge_method
+    if method in _LOOPED and fused.worth_it(elements, method):
         arithmetic /= _LOOPS_GAIN
     moving = read_bytes / _READ_RATE + written_bytes / _WRITE_RATE
     return Estimate(

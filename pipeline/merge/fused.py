@@ -17,23 +17,30 @@ import torch
 from torch import Tensor
 
 from pipeline.merge.blocks import Stored
-from pipeline.recipe.methods import MethodSpec
 
-# Below so many elements to compute, importing numba takes longer than it saves; below so many times that where torch
-# needs a few operations for an element too (measured: 1.1 billion elements of linear take as long either way).
+# Below so many elements to compute, importing numba takes longer than it saves; below so many times that for methods
+# other than these, where torch needs a few operations for an element too (1.1 billion take as long either way).
 WORTH_ELEMENTS = 1 << 27
 _WORTH_SIMPLE = 32
+_HEAVY = {
+    "arcee_fusion",
+    "breadcrumbs",
+    "breadcrumbs_ties",
+    "dare_linear",
+    "dare_ties",
+    "sce",
+    "ties",
+}
 _TYPES = (torch.bfloat16, torch.float32)  # that the loops can read and write
 _KEEP_ALL = 1 << 32
 
 
-def worth_it(elements: int, method: MethodSpec) -> bool:
+def worth_it(elements: int, merge_method: str) -> bool:
     """Whether a merge that computes so many elements gains from the loops, and numba is there for them.
 
     A merge without them gives the same bits.
     """
-    simple = method.passes == 1 and not method.random
-    needed = WORTH_ELEMENTS * (_WORTH_SIMPLE if simple else 1)
+    needed = WORTH_ELEMENTS * (1 if merge_method in _HEAVY else _WORTH_SIMPLE)
     return elements >= needed and importlib.util.find_spec("numba") is not None
 
 

@@ -15,7 +15,6 @@ from pipeline.merge import engine, fused
 from pipeline.merge.blocks import Block, Grid, Stored
 from pipeline.merge.merge import merge
 from pipeline.merge.methods import method_function
-from pipeline.recipe import METHODS
 from pipeline.sources import open_source
 
 SHAPES = [
@@ -148,14 +147,13 @@ class ReadyLoops:
 def test_small_merges_and_machines_without_numba_do_without(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ties, linear = METHODS["ties"], METHODS["linear"]
-    assert not fused.worth_it(fused.WORTH_ELEMENTS - 1, ties)
-    assert fused.worth_it(fused.WORTH_ELEMENTS, ties)
-    assert fused.worth_it(fused.WORTH_ELEMENTS, METHODS["dare_linear"])
-    assert not fused.worth_it(fused.WORTH_ELEMENTS, linear)
-    assert fused.worth_it(32 * fused.WORTH_ELEMENTS, linear)
+    assert not fused.worth_it(fused.WORTH_ELEMENTS - 1, "ties")
+    assert fused.worth_it(fused.WORTH_ELEMENTS, "ties")
+    assert fused.worth_it(fused.WORTH_ELEMENTS, "dare_linear")
+    assert not fused.worth_it(fused.WORTH_ELEMENTS, "slerp")
+    assert fused.worth_it(32 * fused.WORTH_ELEMENTS, "slerp")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert not fused.worth_it(fused.WORTH_ELEMENTS, ties)
+    assert not fused.worth_it(fused.WORTH_ELEMENTS, "ties")
 
 
 def _family(shape: tuple[int, int], dtype: torch.dtype) -> tuple[list[Tensor], Tensor]:
