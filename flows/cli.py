@@ -11,6 +11,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from flows import say
@@ -27,6 +28,9 @@ def main() -> None:
     # Importing torch makes several hundred thousand objects that stay; looking through them again and again while
     # they are made takes half a second of a command that takes two.
     gc.set_threshold(50_000, 20, 50)
+    for name in ("stdout", "stderr"):  # closed by the shell (`>&-`): then nobody reads what is said
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
     sys.exit(guarded(lambda: app(standalone_mode=True)))
 
 

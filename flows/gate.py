@@ -12,6 +12,7 @@ from flows import say
 from gates import Row, Verdict, judge
 from pipeline.errors import InputError
 from pipeline.facts import write_json, write_text
+from pipeline.folders import check_file
 
 _MARKS = {"promote": "✓", "reject": "✗", "inconclusive": "?", "cannot judge": "!"}
 _COLOURS = {"promote": "green", "reject": "red", "inconclusive": "yellow", "cannot judge": "yellow"}
@@ -39,6 +40,7 @@ def gate(
         raise InputError("--also names a reference twice. Give each one file.")
     inputs = [policy, reference, candidate, *map(Path, references.values())]
     for path in filter(None, (out, markdown)):
+        check_file(path)
         if any(path.resolve() == given.resolve() for given in inputs):
             raise InputError(f"{path}: is to be written, and is read too. Choose another name.")
     named = [text for text in skills if "=" not in text]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pipeline.compat import run_checks
 from pipeline.errors import InputError
 from pipeline.facts import Finding
-from pipeline.folders import FolderKind, check_replaceable
+from pipeline.folders import FolderKind, check_file, check_replaceable
 from pipeline.progress import bars
 from pipeline.recipe import Recipe, load_recipe
 from pipeline.sources import Reference, Source
@@ -52,6 +52,8 @@ def diagnose_recipe(path: Path, *, threads: int | None, png: Path | None) -> Dia
     """What the differences of a recipe's sources look like; drawn into `png` where it is given."""
     from pipeline.diagnose import diagnose, write_heatmap
 
+    if png:
+        check_file(png, ".png")
     recipe = load_recipe(path)
     sources = _open(recipe)
     with _progress(f"diagnose {path.name}") as progress:

@@ -94,6 +94,14 @@ def check_replaceable(out: Path, kind: FolderKind, *, replace: bool = True) -> N
     )
 
 
+def check_file(path: Path, suffix: str = "") -> None:
+    """Raise InputError where no file could be written at `path`: a folder is there, or another ending is needed."""
+    if path.is_dir() or not path.name:
+        raise InputError(f"{path}: is a folder; name the file to write.")
+    if suffix and path.suffix.lower() != suffix:
+        raise InputError(f"{path}: what is written there is {suffix}; give it that ending.")
+
+
 @contextmanager
 def _locked(part: Path, *, clear: bool) -> Iterator[None]:
     """`part` as a folder that no other process writes to, empty where `clear` is set."""

@@ -140,6 +140,7 @@ def test_a_file_cannot_write_on_the_screen_but_as_text(
         (("--also", "base"), "--also base: it must be NAME=PATH."),
         (("--also", "plain=old.jsonl"), "plain is no reference of the policy."),
         (("--out", "old.jsonl"), "old.jsonl: is to be written, and is read too."),
+        (("--out", "."), ".: is a folder; name the file to write."),
         (("--markdown", "./policy.yaml"), "policy.yaml: is to be written, and is read too."),
     ],
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import EnvironmentFault, InputError
-from pipeline.folders import FolderKind, check_replaceable, whole_folder
+from pipeline.folders import FolderKind, check_file, check_replaceable, whole_folder
 
 KIND = FolderKind("a basket", "basket.json", lambda folder: (folder / "basket.json").is_file())
 
@@ -62,7 +62,7 @@ def test_an_error_leaves_the_older_folder_and_nothing_else(tmp_path: Path) -> No
 def test_a_killed_run_leaves_no_folder_and_the_next_run_clears_up(tmp_path: Path) -> None:
     code = (
         "import os, signal; from pathlib import Path\n"
-        "from pipeline.folders import FolderKind, whole_folder\n"
+        "from pipeline.folders import check_file, FolderKind, whole_folder\n"
         "with whole_folder(Path('out'), FolderKind('a basket', 'it', Path.is_dir)) as part:\n"
         "    (part / 'half').touch(); os.kill(os.getpid(), signal.SIGKILL)\n"
     )
@@ -122,3 +122,11 @@ def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     fill(tmp_path / "out", "new", replace=False)
     assert names(tmp_path / "out") == ["basket.json", "weights"]
+
+
+def test_a_file_to_write_has_a_name_and_its_ending(tmp_path: Path) -> None:
+    check_file(tmp_path / "new.png", ".png")
+    with pytest.raises(InputError, match="is a folder; name the file to write"):
+        check_file(tmp_path)
+    with pytest.raises(InputError, match=r"what is written there is \.png"):
+        check_file(tmp_path / "new.pdf", ".png")
