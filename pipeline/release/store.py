@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from pipeline.errors import EnvironmentFault, InputError
 
@@ -30,6 +32,44 @@ _SETTINGS = {
 }
 _USERS_FAULT = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"}
 
+# What stands between scheme and host of an address, and the arguments of one that hold a secret.
+_USERINFO = re.compile(r"(?<=://)[^/\s@?#]*(?:@[^/\s@?#]*)*(?=@)")
+_ARGUMENT = re.compile(
+    r"(?i)([?&;](?:password|passwd|token|secret|sslpassword|api_?key|sig|signature)=)[^&;#\s]+"
+)
+# Variables whose values are secrets; those that name a file are none.
+_SECRET_NAME = re.compile(
+    r"(?i).*(TOKEN(?!IZER)|PASSWORD|SECRET|ACCESS_KEY|API_KEY|CONNECTION_STRING).*(?<!_FILE)(?<!_PATH)"
+)
+_SHORTEST = 6  # characters; a shorter value would be found in innocent words
+HIDDEN = "***"
+
+
+def redacted(text: str) -> str:
+    """`text` without what a message, tag or record must not hold.
+
+    Left out are user and password of addresses, secret arguments of theirs, and the values of
+    environment variables that are called a token, a password, a secret or a key.
+    """
+    for value in _secrets():
+        text = text.replace(value, HIDDEN)
+    return _ARGUMENT.sub(rf"\1{HIDDEN}", _USERINFO.sub(HIDDEN, text))
+
+
+def has_password(uri: str) -> bool:
+    """Whether an address holds what `redacted` would leave out, whatever the environment is."""
+    return bool(_ARGUMENT.search(uri) or any(":" in m for m in _USERINFO.findall(uri)))
+
+
+def _secrets() -> list[str]:
+    """Values that must not be shown, longest first, so that none leaves a part of another."""
+    values = {value for key, value in os.environ.items() if _SECRET_NAME.fullmatch(key)}
+    uris = [value for key, value in os.environ.items() if key.endswith("URI")]
+    for found in (found for uri in uris for found in _USERINFO.findall(uri)):
+        password = found.partition(":")[2]
+        values |= {password, unquote(password)}
+    return sorted((value for value in values if len(value) >= _SHORTEST), key=len, reverse=True)
+
 
 @contextmanager
 def connect(uri: str, *, existing: bool = False) -> Iterator[Any]:
@@ -42,7 +82,7 @@ def connect(uri: str, *, existing: bool = False) -> Iterator[Any]:
     """
     if existing and (file := _sqlite_file(uri)) and not file.is_file():
         raise EnvironmentFault(
-            f"{uri}: no registry here ({file} does not exist). "
+            f"{redacted(uri)}: no registry here ({file} does not exist). "
             "The first `mergegate release` makes it; "
             "for another one, name it in registry.uri of params.yaml or with --uri."
         )
@@ -61,7 +101,7 @@ def connect(uri: str, *, existing: bool = False) -> Iterator[Any]:
     except MlflowException as error:
         raise _ours(uri, error) from error
     except SQLAlchemyError as error:
-        raise _fault(uri, str(error).splitlines()[0]) from error
+        raise _fault(uri, _first_line(str(error))) from error
     finally:
         mlflow.set_tracking_uri(before)
 
@@ -148,15 +188,19 @@ def _sqlite_file(uri: str) -> Path | None:
 
 def _ours(uri: str, error: Any) -> InputError | EnvironmentFault:
     if error.error_code in _USERS_FAULT:
-        return InputError(f"{uri}: MLflow refused: {error.message.strip()}")
-    return _fault(uri, error.message.splitlines()[0])
+        return InputError(redacted(f"{uri}: MLflow refused: {error.message.strip()}"))
+    return _fault(uri, _first_line(error.message))
 
 
 def _fault(uri: str, message: str) -> EnvironmentFault:
     file = _sqlite_file(uri)
     check = f"that {file} is a database of MLflow's" if file else "that the server answers"
     return EnvironmentFault(
-        f"{uri}: the registry failed: {message}. "
-        f"Check registry.uri in params.yaml and {check}, "
+        redacted(f"{uri}: the registry failed: {message}. ")
+        + f"Check registry.uri in params.yaml and {check}, "
         "then run the command again: it goes on where it was."
     )
+
+
+def _first_line(text: str) -> str:
+    return next(iter(text.strip().splitlines()), "it gave no reason")
