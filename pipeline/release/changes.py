@@ -10,26 +10,46 @@ restored; their names stay taken, and should `mlflow gc` free them, the tag stil
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import CorruptArtifactError, EnvironmentFault, InputError
+from pipeline.errors import EnvironmentFault, InputError
 from pipeline.facts import canonical_json
+from pipeline.redaction import redacted
 from pipeline.release import store
 from pipeline.release.journal import Journal
 from pipeline.release.person import who
+from pipeline.release.standing import (
+    CHAMPION,
+    CHANGE,
+    REPLACES,
+    Change,
+    Standing,
+    change_at,
+    read_claim,
+    read_standing,
+    title,
+)
 
-CHAMPION = "champion"
-CHANGE, REPLACES = "mergegate.change", "mergegate.replaces"
-# A champion that was there before changes were numbered; and one that a person moved in MLflow.
-FOUND, ADOPTED = "found", "adopted"
+__all__ = [
+    "Change",
+    "Overtaken",
+    "Standing",
+    "adopt",
+    "head",
+    "move_champion",
+    "overtaken",
+    "restore",
+    "settle",
+]
+
+ADOPTED = "adopted"  # the kind of a change that a person made in MLflow
 
 _WHY_LIMIT = 2_000  # characters; a tag of an experiment holds 20,000
 _LOOKS, _PAUSE_S = 6, 0.5  # before an alias that differs is held to be moved by hand
@@ -38,45 +58,6 @@ _ROUNDS = 100
 
 class Overtaken(EnvironmentFault):
     """Another change came first, so this one was not made. Trying the same again cannot help."""
-
-
-@dataclass(frozen=True)
-class Change:
-    """One change of the champion: to which version, from which, why, by whom and when."""
-
-    name: str
-    number: int  # 1 for the first; 0 for a champion that was there before changes were numbered
-    version: int
-    previous: int | None  # the version that was champion before, None where there was none
-    kind: str  # promotion, rollback, adopted, found
-    why: str
-    who: str
-    when: str  # ISO 8601 in UTC, to the second
-    release_digest: str
-    claim: str = ""  # drawn for this attempt: tells it from another one with the same content
-    follows: str = ""  # the `claim` of the change before it
-
-
-@dataclass(frozen=True)
-class Standing:
-    """Where a model's champion stands: what was claimed, what was finished, and what readers see."""
-
-    head: Change | None  # the last change; None where there is no champion yet
-    finished: Change | None  # the last change whose tags are written
-    alias: int | None  # the version that the alias names
-    digest: str | None  # its release digest
-
-    @property
-    def open(self) -> bool:
-        """Whether the last change was claimed, and not finished."""
-        return self.head is not None and self.head.number > 0 and self.finished != self.head
-
-    @property
-    def moved_by_hand(self) -> bool:
-        """Whether the alias is not where the last change left it."""
-        if self.head is None or self.open:
-            return False
-        return (self.alias, self.digest) != (self.head.version, self.head.release_digest)
 
 
 def head(uri: str, name: str) -> Change | None:
@@ -101,7 +82,7 @@ def settle(uri: str, name: str, journal: Path | None = None) -> Change | None:
 def standing(uri: str, name: str) -> Standing:
     """Where the champion stands, whatever is wrong with it: for those who report."""
     with store.connect(uri, existing=True) as client:
-        return _standing(client, name)
+        return read_standing(client, name)
 
 
 def move_champion(
@@ -129,7 +110,7 @@ def move_champion(
         found = _settled_or_open(client, name).head
         if found is None or not _is(found, version, release_digest):
             if (found.number if found else None) != expected:
-                raise _overtaken(name, found, kind)
+                raise overtaken(name, found, kind)
             wanted = _next(name, version, found, kind, why, release_digest)
             found = _claim(client, wanted)
         _finish(client, name)
@@ -143,7 +124,7 @@ def adopt(uri: str, name: str, why: str, journal: Path | None) -> Change:
     Raises InputError where there is none.
     """
     with _kept(journal) as book, store.connect(uri) as client:
-        now = _standing(client, name)
+        now = read_standing(client, name)
         if now.alias is None:
             raise InputError(
                 f"{name}: no version has the alias {CHAMPION}, so none can be adopted."
@@ -158,32 +139,11 @@ def adopt(uri: str, name: str, why: str, journal: Path | None) -> Change:
 def restore(uri: str, name: str) -> Change:
     """Put the alias back to where the last change left it. Raises InputError where that version is gone."""
     with store.connect(uri, existing=True) as client:
-        now = _standing(client, name)
-        if now.head is None or _digest_of_version(client, name, now.head.version) is None:
+        now = read_standing(client, name)
+        if now.head is None or store.digest_of_version(client, name, now.head.version) is None:
             raise InputError(f"{name}: the version that the last change names is gone.")
         client.set_registered_model_alias(name, CHAMPION, str(now.head.version))
         return now.head
-
-
-def changes(client: Any, name: str) -> list[Change]:
-    """Every change that the registry still knows, oldest first; what is gone from it is passed over."""
-    from mlflow.entities import ViewType
-
-    found: dict[int, Change] = {}
-    token = None
-    while True:
-        page = client.search_experiments(
-            view_type=ViewType.ALL,
-            filter_string=f"name LIKE '{_title(name, '')}%'",
-            max_results=1000,
-            page_token=token,
-        )
-        for experiment in page:
-            if change := _read(experiment, name):
-                found[change.number] = change
-        token = page.token
-        if not token:
-            return [found[number] for number in sorted(found)]
 
 
 @contextmanager
@@ -204,7 +164,7 @@ def _settled_or_open(client: Any, name: str) -> Standing:
     A slower process may be about to set the alias right, so it is looked at several times.
     """
     for _ in range(_LOOKS):
-        now = _standing(client, name)
+        now = read_standing(client, name)
         if not now.moved_by_hand:
             return now
         time.sleep(_PAUSE_S)
@@ -216,31 +176,6 @@ def _settled_or_open(client: Any, name: str) -> Standing:
     )
 
 
-def _standing(client: Any, name: str) -> Standing:
-    # The claim is read after the alias: an alias that a newer change has moved then finds that change.
-    model = next(iter(client.search_registered_models(f"name = '{name}'")), None)
-    alias = model.aliases.get(CHAMPION) if model else None
-    digest = _digest_of_version(client, name, int(alias)) if alias else None
-    finished = _parse(model.tags[CHANGE], name) if model and CHANGE in model.tags else None
-    last = _last(client, name, finished)
-    if last is None and alias:
-        last = Change(name, 0, int(alias), None, FOUND, "", "", "", digest or "")
-    return Standing(last, finished, int(alias) if alias else None, digest)
-
-
-def _last(client: Any, name: str, finished: Change | None) -> Change | None:
-    """The change with the highest number: from the last finished one on, by name."""
-    last = finished
-    if last is None:
-        known = changes(client, name)
-        last = known[-1] if known else None
-    while found := client.get_experiment_by_name(_title(name, (last.number if last else 0) + 1)):
-        last = _read(found, name)
-        if last is None:
-            raise _unreadable(found)
-    return last
-
-
 def _next(
     name: str, version: int, before: Change | None, kind: str, why: str, digest: str
 ) -> Change:
@@ -250,7 +185,7 @@ def _next(
         version=version,
         previous=before.version if before else None,
         kind=kind,
-        why=store.redacted(why)[:_WHY_LIMIT],
+        why=redacted(why)[:_WHY_LIMIT],
         who=who(),
         when=datetime.now(UTC).isoformat(timespec="seconds"),
         release_digest=digest,
@@ -263,31 +198,31 @@ def _claim(client: Any, wanted: Change) -> Change:
     """`wanted`, made; or the change by another to the same version. Raises Overtaken where it is another."""
     from mlflow.exceptions import MlflowException
 
-    title = _title(wanted.name, wanted.number)
+    mine = title(wanted.name, wanted.number)
     try:
         client.create_experiment(
-            title, tags={"mergegate.kind": "change", CHANGE: canonical_json(asdict(wanted))}
+            mine, tags={"mergegate.kind": "change", CHANGE: canonical_json(asdict(wanted))}
         )
     except MlflowException:
         # A request that was repeated after a lost answer meets its own experiment.
-        found = client.get_experiment_by_name(title)
-        change = _read(found, wanted.name) if found else None
+        found = client.get_experiment_by_name(mine)
+        change = read_claim(found, wanted.name) if found else None
         if change is None:
             raise
         if change.claim != wanted.claim:
-            last = _standing(client, wanted.name).head
+            last = read_standing(client, wanted.name).head
             if last and _is(last, wanted.version, wanted.release_digest):
                 return last
-            raise _overtaken(wanted.name, last, wanted.kind) from None
-    last = _standing(client, wanted.name).head
+            raise overtaken(wanted.name, last, wanted.kind) from None
+    last = read_standing(client, wanted.name).head
     if last is None or last.number <= wanted.number:
         return wanted
     # `mlflow gc` may have freed a number long past; a change that follows this one proves it was not so.
-    later = client.get_experiment_by_name(_title(wanted.name, wanted.number + 1))
-    follower = _read(later, wanted.name) if later else None
+    later = client.get_experiment_by_name(title(wanted.name, wanted.number + 1))
+    follower = read_claim(later, wanted.name) if later else None
     if follower is None or follower.follows != wanted.claim:
-        client.delete_experiment(client.get_experiment_by_name(title).experiment_id)
-        raise _overtaken(wanted.name, last, wanted.kind)
+        client.delete_experiment(client.get_experiment_by_name(mine).experiment_id)
+        raise overtaken(wanted.name, last, wanted.kind)
     return wanted
 
 
@@ -295,13 +230,13 @@ def _finish(client: Any, name: str) -> None:
     """Bring alias and tags to where the last change wants them, until nothing newer came meanwhile."""
     done: Change | None = None
     for _ in range(_ROUNDS):
-        now = _standing(client, name)
+        now = read_standing(client, name)
         last = now.head
         ours = done is not None and now.moved_by_hand  # a slower process's, or our own late one
         if last is None or not (now.open or ours):
             return
         if now.alias != last.version:
-            found = _digest_of_version(client, name, last.version)
+            found = store.digest_of_version(client, name, last.version)
             if found is None:
                 raise InputError(
                     f"{name}: change {last.number} makes version {last.version} the champion, and that "
@@ -325,12 +260,12 @@ def _tidy(client: Any, name: str, number: int) -> None:
     """Take a claim that was followed by another out of the list that MLflow shows."""
     from mlflow.exceptions import MlflowException
 
-    found = client.get_experiment_by_name(_title(name, number)) if number else None
+    found = client.get_experiment_by_name(title(name, number)) if number else None
     if found is not None and found.lifecycle_stage == "active":
         try:
             client.delete_experiment(found.experiment_id)
         except MlflowException:
-            again = client.get_experiment_by_name(_title(name, number))
+            again = client.get_experiment_by_name(title(name, number))
             if again is not None and again.lifecycle_stage == "active":
                 raise
 
@@ -341,7 +276,7 @@ def _enter(client: Any, name: str, last: Change | None, book: Journal | None) ->
         return
     known = [entry["number"] for entry in book.entries() if entry.get("name") == name]
     for number in range(max(known, default=0) + 1, last.number + 1):
-        found = last if number == last.number else _at(client, name, number)
+        found = last if number == last.number else change_at(client, name, number)
         if found is not None:
             book.append(journal_entry(found))
 
@@ -351,62 +286,11 @@ def journal_entry(change: Change) -> dict[str, Any]:
     return {**asdict(change), "entered_by": who()}
 
 
-def _at(client: Any, name: str, number: int) -> Change | None:
-    found = client.get_experiment_by_name(_title(name, number))
-    return _read(found, name) if found else None
-
-
-def _title(name: str, number: int | str) -> str:
-    return f"{name} champion {number}"
-
-
-def _read(experiment: Any, name: str) -> Change | None:
-    """The change that an experiment claims; None where it is no claim on this model's champion."""
-    number = experiment.name.removeprefix(_title(name, ""))
-    if CHANGE not in experiment.tags or not number.isdigit() or number == experiment.name:
-        return None
-    change = _parse(experiment.tags[CHANGE], name)
-    if change.number != int(number):
-        raise _unreadable(experiment)
-    return change
-
-
-def _parse(text: str, name: str) -> Change:
-    try:
-        change = Change(**json.loads(text))
-    except (ValueError, TypeError):
-        raise CorruptArtifactError(
-            f"{name}: a change of the champion is not as it was written: {text[:80]!r}. Set the tag "
-            f"{CHANGE} back, or restore the store from a backup."
-        ) from None
-    return replace(change, name=name)
-
-
-def _unreadable(experiment: Any) -> CorruptArtifactError:
-    return CorruptArtifactError(
-        f"experiment «{experiment.name}»: holds no change of the champion, though its name says so. "
-        "Rename it in MLflow, or restore the store from a backup."
-    )
-
-
-def _digest_of_version(client: Any, name: str, version: int) -> str | None:
-    """The release digest of a version; "" where it has none, None where there is no such version."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        tags = client.get_model_version(name, str(version)).tags
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return None
-        raise
-    return str(tags.get(store.RELEASE_DIGEST, ""))
-
-
 def _is(change: Change, version: int, digest: str) -> bool:
     return (change.version, change.release_digest) == (version, digest)
 
 
-def _overtaken(name: str, by: Change | None, kind: str) -> Overtaken:
+def overtaken(name: str, by: Change | None, kind: str) -> Overtaken:
     if by is None:
         return Overtaken(
             f"{name}: the champion that was there is gone meanwhile. Run the command again."

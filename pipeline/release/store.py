@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 from pipeline.errors import EnvironmentFault, InputError
+from pipeline.redaction import redacted
 
 RELEASE_DIGEST = "mergegate.release_digest"
 
@@ -31,44 +30,6 @@ _SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
 }
 _USERS_FAULT = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"}
-
-# What stands between scheme and host of an address, and the arguments of one that hold a secret.
-_USERINFO = re.compile(r"(?<=://)[^/\s@?#]*(?:@[^/\s@?#]*)*(?=@)")
-_ARGUMENT = re.compile(
-    r"(?i)([?&;](?:password|passwd|token|secret|sslpassword|api_?key|sig|signature)=)[^&;#\s]+"
-)
-# Variables whose values are secrets; those that name a file are none.
-_SECRET_NAME = re.compile(
-    r"(?i).*(TOKEN(?!IZER)|PASSWORD|SECRET|ACCESS_KEY|API_KEY|CONNECTION_STRING).*(?<!_FILE)(?<!_PATH)"
-)
-_SHORTEST = 6  # characters; a shorter value would be found in innocent words
-HIDDEN = "***"
-
-
-def redacted(text: str) -> str:
-    """`text` without what a message, tag or record must not hold.
-
-    Left out are user and password of addresses, secret arguments of theirs, and the values of
-    environment variables that are called a token, a password, a secret or a key.
-    """
-    for value in _secrets():
-        text = text.replace(value, HIDDEN)
-    return _ARGUMENT.sub(rf"\1{HIDDEN}", _USERINFO.sub(HIDDEN, text))
-
-
-def has_password(uri: str) -> bool:
-    """Whether an address holds what `redacted` would leave out, whatever the environment is."""
-    return bool(_ARGUMENT.search(uri) or any(":" in m for m in _USERINFO.findall(uri)))
-
-
-def _secrets() -> list[str]:
-    """Values that must not be shown, longest first, so that none leaves a part of another."""
-    values = {value for key, value in os.environ.items() if _SECRET_NAME.fullmatch(key)}
-    uris = [value for key, value in os.environ.items() if key.endswith("URI")]
-    for found in (found for uri in uris for found in _USERINFO.findall(uri)):
-        password = found.partition(":")[2]
-        values |= {password, unquote(password)}
-    return sorted((value for value in values if len(value) >= _SHORTEST), key=len, reverse=True)
 
 
 @contextmanager
@@ -112,6 +73,19 @@ def find_version(client: Any, name: str, digest: str) -> Any | None:
         f"name = '{name}' and tags.`{RELEASE_DIGEST}` = '{digest}'"
     )
     return min(found, key=lambda version: int(version.version), default=None)
+
+
+def digest_of_version(client: Any, name: str, version: int) -> str | None:
+    """The release digest of a version; "" where it has none, None where there is no such version."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        tags = client.get_model_version(name, str(version)).tags
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise
+    return str(tags.get(RELEASE_DIGEST, ""))
 
 
 def ensure_version(
