@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import EnvironmentFault, InputError
-from pipeline.evaluate.chat import token_ids
 from pipeline.evaluate.runtime import quiet, repeatable
 from pipeline.facts import digest_of, read_json
 from pipeline.folders import FolderKind, whole_folder
 from pipeline.progress import bars
+from pipeline.quantize.calibration import Calibration
+from pipeline.quantize.hardware import hardware_class
 from pipeline.quantize.scheme import GROUPED, check_scheme, fit_group_size
 from pipeline.quantize.workarounds import no_pinned_memory
 
@@ -38,7 +39,12 @@ QUANTIZED = FolderKind("a quantized model", "config.json with a quantization_con
 
 @dataclass(frozen=True)
 class QuantizeReport:
-    """What was done. `calibration_digest` is the SHA-256 of the token ids of all calibration prompts."""
+    """What was done, and all that the bytes depend on besides weights and versions.
+
+    `calibration_digest` is the SHA-256 of the token ids of all calibration prompts;
+    `calibration_prompts` that of the prompts and the system prompt, see `Calibration.text`. `threads`
+    and `hardware` decide the order of float sums, and so now and then a rounding.
+    """
 
     scheme: str
     algorithm: str
@@ -48,7 +54,10 @@ class QuantizeReport:
     calibration_samples: int
     calibration_tokens: int
     calibration_digest: str
+    calibration_prompts: str
     seed: int
+    threads: int
+    hardware: Mapping[str, Any]
     weight_bytes_before: int
     weight_bytes_after: int
     tool: str
@@ -64,28 +73,35 @@ def quantize(
     prompts: Sequence[str],
     system: str,
     seed: int,
+    threads: int | None = None,
 ) -> QuantizeReport:
     """Write the quantized checkpoint of `merged` as the folder `out`, whole or not at all.
 
     `scheme` and `algorithm` as in `scheme.ALGORITHMS`; `group_size` is «auto» or the number of
     columns that share a scale; `prompts` are rendered by the model's chat template for calibration.
+    `threads` within each operation; by default one, or as many as OMP_NUM_THREADS says.
     Raises InputError for choices that do not fit the model, EnvironmentFault where llm-compressor
     is not installed.
     """
     check_scheme(scheme, algorithm, group_size)
     _check_inputs(merged, algorithm, prompts)
     _require_library()
+    import torch
+
     with quiet(), repeatable(seed), no_pinned_memory(), bars() as progress:
+        if threads is not None:
+            torch.set_num_threads(threads)  # `repeatable` sets it back
         progress.add_task(f"quantize to {scheme} by {algorithm}", total=None)
         model, tokenizer = _load(merged)
         layers = _in_features(model)
         size = fit_group_size(group_size, layers) if scheme in GROUPED else None
-        used = [] if algorithm == "rtn" else prompts
-        ids = [token_ids(tokenizer, system, prompt) for prompt in used]
+        calibration = Calibration.of(algorithm, system, prompts)
+        ids = calibration.ids(tokenizer)
         _apply(model, tokenizer, _recipe(scheme, algorithm, size), ids)
         with whole_folder(out, QUANTIZED) as part:
             _save(model, merged, part)
             after = _weight_bytes(part)
+        used_threads = torch.get_num_threads()
     return QuantizeReport(
         scheme=scheme,
         algorithm=algorithm,
@@ -95,7 +111,10 @@ def quantize(
         calibration_samples=len(ids),
         calibration_tokens=sum(map(len, ids)),
         calibration_digest=digest_of(ids),
+        calibration_prompts=calibration.digest,
         seed=seed,
+        threads=used_threads,
+        hardware=hardware_class(),
         weight_bytes_before=_weight_bytes(merged),
         weight_bytes_after=after,
         tool=f"llmcompressor {version('llmcompressor')}",
