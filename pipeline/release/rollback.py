@@ -9,8 +9,8 @@ from typing import Any
 
 from pipeline.errors import EnvironmentFault, InputError
 from pipeline.release import store
+from pipeline.release.changes import CHAMPION
 from pipeline.release.registry import (
-    CHAMPION,
     REFUSAL,
     ROLLBACK_DIGEST,
     ROLLBACK_VERSION,
@@ -165,7 +165,7 @@ def _target(champion: Any) -> tuple[int, str]:
 
 
 def _check_answers(name: str, answers: tuple[Answer, ...]) -> None:
-    if wrong := [a for a in answers if a.expected != a.observed]:
+    if wrong := [a for a in answers if not a.agrees]:
         listed = "; ".join(f"{a.expert}: {a.observed!r} instead of {a.expected!r}" for a in wrong)
         raise EnvironmentFault(
             f"{name}: the rollback target's bytes are as released, "

@@ -1,4 +1,4 @@
-"""The unmerged set as files: the adapters, a manifest of members by digest, answers to a probe.
+"""The unmerged set as files: the adapters, a manifest of members by digest, replies to a probe.
 
 It is the rollback target of a merge. The base, and an expert that is a full fine-tune, are not
 copied: they may be 140 GB. The manifest refers to them, and whoever rolls back fetches and checks
@@ -15,7 +15,8 @@ from typing import Any
 
 from pipeline.errors import CorruptArtifactError, InputError
 from pipeline.facts import digest_of, read_json, write_json, write_text
-from pipeline.release.answer import answers
+from pipeline.release.answer import Reply, replies
+from pipeline.release.logits import Drift, drift, recorded
 from pipeline.sources import Reference, artifact_digest, open_source
 from pipeline.sources.reference import is_registry_uri
 
@@ -39,6 +40,18 @@ class Answer:
     prompt: str
     expected: str
     observed: str
+    drift: Drift | None = None  # of its logits; None for a set registered before they were kept
+
+    @property
+    def agrees(self) -> bool:
+        """Whether it answers as it did: logits and text on such a machine, logits elsewhere.
+
+        Elsewhere rounding may turn a token where two are nearly as likely, and all after it.
+        """
+        same = self.expected == self.observed
+        if self.drift is None:
+            return same
+        return self.drift.within and (same or bool(self.drift.elsewhere))
 
 
 def write_unmerged(
@@ -56,9 +69,11 @@ def write_unmerged(
         if member["kind"] == "adapter":
             # Dotfiles are no part of the digest.
             ignored = shutil.ignore_patterns(".*")
-            shutil.copytree(experts[name], _adapter(folder, name), ignore=ignored)
-    answered = answers(base, experts, _kinds(unmerged), **asdict(probe))
-    write_json(folder / MANIFEST, {**unmerged, "probe": {**asdict(probe), "answers": answered}})
+            shutil.copytree(experts[name], adapter_folder(folder, name), ignore=ignored)
+    asked = replies(base, experts, kinds(unmerged), **asdict(probe))
+    kept = {**asdict(probe), "answers": {name: reply.text for name, reply in asked.items()}}
+    logits = {name: _recording(reply) for name, reply in asked.items()}
+    write_json(folder / MANIFEST, {**unmerged, "probe": {**kept, "logits": logits}})
     write_text(folder / "README.md", _readme(unmerged))
 
 
@@ -69,7 +84,16 @@ def rehearse_unmerged(folder: Path, digest: str, cache: Path | None = None) -> t
     CorruptArtifactError naming the member whose bytes are not as registered, InputError where a
     reference leads nowhere.
     """
-    manifest = read_json(folder / MANIFEST)
+    manifest = read_manifest(folder, digest)
+    base, experts = open_members(folder, manifest, cache)
+    probe = Probe(**{key: manifest["probe"][key] for key in Probe.__annotations__})
+    asked = replies(base, experts, kinds(manifest), **asdict(probe))
+    return tuple(_answer(name, manifest["probe"], asked[name]) for name in sorted(asked))
+
+
+def read_manifest(folder: Path, digest: str) -> dict[str, Any]:
+    """unmerged.json of a set; raises CorruptArtifactError unless its members have `digest`."""
+    manifest: dict[str, Any] = read_json(folder / MANIFEST)
     members = {key: manifest.get(key) for key in ("base", "experts")}
     if digest_of(members) != digest or "probe" not in manifest:
         raise CorruptArtifactError(
@@ -77,19 +101,42 @@ def rehearse_unmerged(folder: Path, digest: str, cache: Path | None = None) -> t
             f"(digest {digest}). "
             "Restore the registry's artifacts from a backup, or release again from the adapters."
         )
+    return manifest
+
+
+def open_members(
+    folder: Path, manifest: Mapping[str, Any], cache: Path | None = None
+) -> tuple[Path, dict[str, Path]]:
+    """The folders of the base and of each expert, every byte checked; raises as `rehearse_unmerged`."""
     base = _opened("base", manifest["base"], cache)
-    experts = {name: _expert(folder, name, m, cache) for name, m in manifest["experts"].items()}
-    probe = Probe(**{key: manifest["probe"][key] for key in Probe.__annotations__})
-    observed = answers(base, experts, _kinds(manifest), **asdict(probe))
-    expected = manifest["probe"]["answers"]
-    return tuple(Answer(n, probe.prompts[n], expected[n], observed[n]) for n in sorted(observed))
+    return base, {n: _expert(folder, n, m, cache) for n, m in manifest["experts"].items()}
+
+
+def kinds(unmerged: Mapping[str, Any]) -> dict[str, str]:
+    """Of each expert: `adapter` or `model`."""
+    return {name: member["kind"] for name, member in unmerged["experts"].items()}
+
+
+def adapter_folder(folder: Path, name: str) -> Path:
+    """Where the set in `folder` has the adapter of the expert `name`."""
+    return folder / "adapters" / name
+
+
+def _recording(reply: Reply) -> dict[str, Any]:
+    return {"taken": dict(reply.taken), "last": recorded(reply.logits)}
+
+
+def _answer(name: str, probe: Mapping[str, Any], reply: Reply) -> Answer:
+    kept = probe.get("logits", {}).get(name)
+    found = drift(reply.logits, kept["last"], kept["taken"], reply.taken) if kept else None
+    return Answer(name, probe["prompts"][name], probe["answers"][name], reply.text, found)
 
 
 def _expert(folder: Path, name: str, member: Mapping[str, Any], cache: Path | None) -> Path:
     if member["kind"] == "model":
         return _opened(name, member, cache)
-    _check(name, member, _adapter(folder, name))
-    return _adapter(folder, name)
+    _check(name, member, adapter_folder(folder, name))
+    return adapter_folder(folder, name)
 
 
 def _opened(name: str, member: Mapping[str, Any], cache: Path | None) -> Path:
@@ -113,16 +160,8 @@ def _check(name: str, member: Mapping[str, Any], folder: Path) -> None:
         )
 
 
-def _adapter(folder: Path, name: str) -> Path:
-    return folder / "adapters" / name
-
-
-def _kinds(unmerged: Mapping[str, Any]) -> dict[str, str]:
-    return {name: member["kind"] for name, member in unmerged["experts"].items()}
-
-
 def _readme(unmerged: Mapping[str, Any]) -> str:
-    base, adapters = unmerged["base"], _kinds(unmerged)
+    base, adapters = unmerged["base"], kinds(unmerged)
     lines = [
         f"- {name}: `{member['reference']}`, "
         + (f"here as `adapters/{name}`" if adapters[name] == "adapter" else "by reference")

@@ -31,17 +31,17 @@ def test_a_rehearsal_loads_the_target_and_asks_each_expert_without_moving_the_ch
 
 def test_each_expert_answers_by_itself(uri: str, bundle: Bundle) -> None:
     """Equal prompts, different adapters: an adapter that stays active would answer for the next."""
-    from pipeline.release.answer import answers
+    from pipeline.release.answer import replies
 
     folders = {name: Path("models") / name for name in ("tone", "json")}
     kinds = dict.fromkeys(folders, "adapter")
     prompts = dict.fromkeys(folders, "hello")
-    both = answers(
+    both = replies(
         Path("models/base"), folders, kinds, system="", prompts=prompts, max_new_tokens=8
     )
-    assert both["tone"] != both["json"]
+    assert both["tone"].text != both["json"].text
     for name in folders:
-        alone = answers(
+        alone = replies(
             Path("models/base"),
             {name: folders[name]},
             kinds,
@@ -49,7 +49,7 @@ def test_each_expert_answers_by_itself(uri: str, bundle: Bundle) -> None:
             prompts=prompts,
             max_new_tokens=8,
         )
-        assert alone[name] == both[name]
+        assert alone[name].text == both[name].text
 
 
 def test_a_rollback_makes_the_unmerged_set_champion_and_keeps_the_reason(
