@@ -71,17 +71,40 @@ def read_last_outcome(params: Params, candidate: str) -> Outcome:
     return replace(read_outcome(candidate, {}), changed=changed)
 
 
-def record_release(params: Params, candidate: str) -> dict[str, Any]:
-    """Register a promoted candidate behind its rehearsed way back, or log a refusal. Twice is as once."""
+def note_champion(params: Params) -> int | None:
+    """The number of the champion's last change, None where there is no champion yet.
+
+    A change that a killed process left half-made is finished first. Raises InputError where the
+    alias was moved by hand, before hours of stages run in vain.
+    """
+    from pipeline.release.changes import settle
+
+    last = settle(params.registry_uri, params.name, params.journal)
+    return last.number if last else None
+
+
+def record_release(params: Params, candidate: str, expected: int | None) -> dict[str, Any]:
+    """Register a promoted candidate behind its rehearsed way back, or log a refusal. Twice is as once.
+
+    `expected`: what `note_champion` gave when the release began. Raises Overtaken where the
+    champion has changed since.
+    """
     from pipeline.release import log_refusal, read_bundle, register_merge
 
     folder, uri = BUILD / candidate, params.registry_uri
     record = read_bundle(folder / "release")
     if record["verdict"]["outcome"] != "promote":
         return {"run": log_refusal(uri, params.name, folder / "release"), "version": None}
+    _check_judged_champion(params, expected)
     target = _register_unmerged(params, record)
     registered = register_merge(
-        uri, params.name, folder / "quantized", folder / "release", rollback_version=target
+        uri,
+        params.name,
+        folder / "quantized",
+        folder / "release",
+        rollback_version=target,
+        expected=expected,
+        journal=params.journal,
     )
     return {
         "model": params.name,
@@ -90,6 +113,19 @@ def record_release(params: Params, candidate: str) -> dict[str, Any]:
         "release_digest": record["release_digest"],
         "held_back": registered.held_back,
     }
+
+
+def _check_judged_champion(params: Params, expected: int | None) -> None:
+    """Raise Overtaken where the stages compared with another champion than the one that is served now."""
+    from flows.ledger import champion_is_new
+    from pipeline.release.changes import Overtaken, check_expected, head
+
+    if champion_is_new(params):
+        check_expected(params.name, head(params.registry_uri, params.name), expected, "promotion")
+        raise Overtaken(
+            f"{params.name}: the champion is not the one that the candidate was compared with. "
+            "Run `mergegate release` again: it will be judged against the one that is served now."
+        )
 
 
 def _register_unmerged(params: Params, record: dict[str, Any]) -> int:

@@ -1,6 +1,7 @@
 """The Prefect flow of one release: every stage through DVC, then registration, retried where that can help.
 
-The ledger is asked before the candidate is judged, and told of the verdict before anything is registered.
+The champion is noted before anything else, so that a release judged beside one does not replace another. The
+ledger is asked before the candidate is judged, and told of the verdict before anything is registered.
 """
 
 from __future__ import annotations
@@ -16,16 +17,18 @@ from flows import stages
 from flows.board import Board
 from flows.ledger import champion_is_new, enter_ledger, ledger_is_new
 from flows.preflight import preflight
-from flows.record import Outcome, read_outcome, record_release
+from flows.record import Outcome, note_champion, read_outcome, record_release
 from pipeline.errors import EnvironmentFault
 from pipeline.params import Params, load_params
+from pipeline.release.changes import Overtaken
 
 _BOARD = Board()
 
 
 def _may_help(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
     """Only a fault of the environment can pass by itself; a refused recipe is refused again."""
-    return isinstance(state.result(raise_on_failure=False), EnvironmentFault)
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, EnvironmentFault) and not isinstance(error, Overtaken)
 
 
 # Stages and the registry alike: a disk that was full, a server that was down.
@@ -60,11 +63,17 @@ def enter(candidate: str) -> bool:
         return added
 
 
+@task(task_run_name="note the champion", **_PATIENT)
+def note() -> int | None:
+    """The number of the champion's last change, which this release is judged beside."""
+    return note_champion(load_params())
+
+
 @task(task_run_name="register {candidate}", **_PATIENT)
-def record(candidate: str) -> dict[str, Any]:
-    """Register a promoted candidate, or log the refusal of another one, in MLflow."""
+def record(candidate: str, expected: int | None) -> dict[str, Any]:
+    """Register a promoted candidate if the champion is as noted, or log the refusal of another one, in MLflow."""
     with _BOARD.running("register") as done:
-        registered = record_release(load_params(), candidate)
+        registered = record_release(load_params(), candidate, expected)
         done("refusal" if registered["version"] is None else "ran")
         return registered
 
@@ -77,11 +86,12 @@ def release(candidate: str = "", register: bool = True) -> Outcome:
     """
     params, candidate = preflight(candidate)
     levels = stages.levels(params, candidate)
+    expected = note() if register else None
     with _BOARD.of(candidate, sum(map(len, levels)) + 1 + register):
         _run_stages(params, candidate, levels)
         # First, so that nothing is promoted whose use of the golden sets was not counted.
         enter(candidate)
-        registered = record(candidate) if register else {}
+        registered = record(candidate, expected) if register else {}
     outcome = read_outcome(candidate, registered)
     create_table_artifact(
         key=f"verdict-{candidate}".lower().replace("_", "-"),

@@ -5,6 +5,7 @@ Paths in it are relative to the workspace: the folder that holds params.yaml and
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.plain_yaml import load_yaml
+from pipeline.redaction import has_password
 from pipeline.strict import (
     Fields,
     filled,
@@ -30,6 +32,7 @@ SPLITS = ("train", "tune", "test")
 _FOLDERS = {"base", "plain", "evals", "merged", "quantized"}
 # Variants that a policy may name besides.
 RESERVED = frozenset(_FOLDERS | {"best-expert", "unmerged", "champion"})
+_FROM_ENVIRONMENT = "env:"  # before the name of the variable that holds the registry's URI
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
@@ -90,6 +93,12 @@ class Params:
     quantize: QuantizeParams
     policy: Mapping[str, Any]
     registry_uri: str
+    registry_journal: Path = Path(".mergegate/journal")  # a folder; may be shared by machines
+
+    @property
+    def journal(self) -> Path:
+        """The journal of the champion's changes of this model."""
+        return self.registry_journal / f"{self.name}.jsonl"
 
     def recipe(self, candidate: str) -> Path:
         """The recipe file of a candidate. Raises InputError naming the nearest one."""
@@ -109,6 +118,9 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
     for key in ("experts", "candidates"):
         faults.extend(_bad_names(top.value.get(key), f"{path.name}: {key}"))
     experts = top.get("experts", _experts, "a mapping of names to references", {}) or {}
+    uri, journal = _registry(
+        top.get("registry", mapping, "a mapping", {}), f"{path.name}: registry", faults
+    )
     params = Params(
         name=top.get("name", _name, "a name of letters, digits, - and _"),
         base=top.get("base", text, "a reference to the base model"),
@@ -125,7 +137,8 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
             top.get("quantize", mapping, "a mapping", {}), f"{path.name}: quantize", faults
         ),
         policy=top.get("policy", mapping, "a mapping; see docs/policy.md") or {},
-        registry_uri=_registry(top.get("registry", mapping, "a mapping", {}), path.name, faults),
+        registry_uri=uri,
+        registry_journal=journal,
     )
     top.done()
     if params.release and params.candidates and params.release not in params.candidates:
@@ -195,11 +208,25 @@ def _quantize(value: Any, where: str, faults: list[str]) -> QuantizeParams:
     return params
 
 
-def _registry(value: Any, file: str, faults: list[str]) -> str:
-    fields = Fields(value or {}, f"{file}: registry", faults)
-    uri = fields.get("uri", text, "an MLflow tracking URI", "sqlite:///mlflow.db")
+def _registry(value: Any, where: str, faults: list[str]) -> tuple[str, Path]:
+    fields = Fields(value or {}, where, faults)
+    uri = str(fields.get("uri", text, "an MLflow tracking URI", "sqlite:///mlflow.db"))
+    journal = fields.get("journal", _folder, "a folder", Path(".mergegate/journal"))
     fields.done()
-    return str(uri)
+    if has_password(uri):
+        faults.append(
+            f"{where}.uri holds a password, and {where.partition(':')[0]} and dvc.lock are kept in git. Write "
+            "`uri: env:MLFLOW_TRACKING_URI` and set that variable, or take the password out and set "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
+        )
+    if variable := uri.removeprefix(_FROM_ENVIRONMENT) if uri.startswith(_FROM_ENVIRONMENT) else "":
+        uri = os.environ.get(variable, "").strip()
+        if not uri:
+            faults.append(
+                f"{where}.uri is {_FROM_ENVIRONMENT}{variable}, and that variable is not set. Set it to an MLflow "
+                "tracking URI, or write the URI itself."
+            )
+    return uri, journal or Path()
 
 
 def _batch_size(value: Any) -> int | str:
@@ -236,6 +263,10 @@ def _experts(value: Any) -> dict[str, tuple[str, str]]:
     if any(set(v) - {"source", "domain"} for v in named.values()):
         raise ValueError
     return {name: (text(v["source"]), str(v.get("domain", ""))) for name, v in named.items()}
+
+
+def _folder(value: Any) -> Path:
+    return Path(text(value))
 
 
 def _inside(value: Any) -> Path:

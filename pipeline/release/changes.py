@@ -42,9 +42,9 @@ __all__ = [
     "Overtaken",
     "Standing",
     "adopt",
+    "check_expected",
     "head",
     "move_champion",
-    "overtaken",
     "restore",
     "settle",
 ]
@@ -109,13 +109,18 @@ def move_champion(
         _finish(client, name)
         found = _settled_or_open(client, name).head
         if found is None or not _is(found, version, release_digest):
-            if (found.number if found else None) != expected:
-                raise overtaken(name, found, kind)
+            check_expected(name, found, expected, kind)
             wanted = _next(name, version, found, kind, why, release_digest)
             found = _claim(client, wanted)
         _finish(client, name)
         _enter(client, name, found, book)
         return found
+
+
+def check_expected(name: str, last: Change | None, expected: int | None, kind: str) -> None:
+    """Raise Overtaken unless the last change is number `expected` (None: there is none)."""
+    if (last.number if last else None) != expected:
+        raise _overtaken(name, last, kind)
 
 
 def adopt(uri: str, name: str, why: str, journal: Path | None) -> Change:
@@ -213,7 +218,7 @@ def _claim(client: Any, wanted: Change) -> Change:
             last = read_standing(client, wanted.name).head
             if last and _is(last, wanted.version, wanted.release_digest):
                 return last
-            raise overtaken(wanted.name, last, wanted.kind) from None
+            raise _overtaken(wanted.name, last, wanted.kind) from None
     last = read_standing(client, wanted.name).head
     if last is None or last.number <= wanted.number:
         return wanted
@@ -222,7 +227,7 @@ def _claim(client: Any, wanted: Change) -> Change:
     follower = read_claim(later, wanted.name) if later else None
     if follower is None or follower.follows != wanted.claim:
         client.delete_experiment(client.get_experiment_by_name(mine).experiment_id)
-        raise overtaken(wanted.name, last, wanted.kind)
+        raise _overtaken(wanted.name, last, wanted.kind)
     return wanted
 
 
@@ -290,7 +295,7 @@ def _is(change: Change, version: int, digest: str) -> bool:
     return (change.version, change.release_digest) == (version, digest)
 
 
-def overtaken(name: str, by: Change | None, kind: str) -> Overtaken:
+def _overtaken(name: str, by: Change | None, kind: str) -> Overtaken:
     if by is None:
         return Overtaken(
             f"{name}: the champion that was there is gone meanwhile. Run the command again."

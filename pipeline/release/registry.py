@@ -17,13 +17,17 @@ from pipeline.facts import canonical_json, digest_of
 from pipeline.release import store
 from pipeline.release.bundle import CARD, read_bundle
 from pipeline.release.card import comparison_markdown
+from pipeline.release.changes import Change, check_expected, move_champion, settle
+from pipeline.release.standing import CHAMPION as CHAMPION
 from pipeline.release.unmerged import Probe, write_unmerged
 from pipeline.sources import folder_digests
 
-CHAMPION = "champion"
 MERGE, UNMERGED, REFUSAL = "merge", "unmerged", "refusal"
+PROMOTION = "promotion"
 ROLLED_BACK = "mergegate.rolled_back"
 ARTIFACT_DIGEST = "mergegate.artifact_digest"
+# The release digest but for the champion's scores: what stays when a release is judged against itself.
+ESSENCE = "mergegate.essence"
 ROLLBACK_VERSION, ROLLBACK_DIGEST = "mergegate.rollback_version", "mergegate.rollback_digest"
 
 
@@ -86,32 +90,53 @@ def register_merge(
     release: Path,
     *,
     rollback_version: int,
+    expected: int | None,
+    journal: Path | None = None,
 ) -> Registered:
     """The version that holds a promoted merge, registered if it is not yet, and made the champion.
 
-    `model`: the folder that ships; `release`: its release folder, see `bundle`. A version that was
-    rolled back stays down: registering it again does not move the champion. Raises InputError
-    unless the verdict promotes, and CorruptArtifactError where a folder is not what the record
-    says.
+    `model`: the folder that ships; `release`: its release folder, see `bundle`. `expected`: the
+    number of the champion's last change when the release began, None where there was no champion.
+    A version that was rolled back stays down: registering it again does not move the champion; and
+    one that is champion stays as it is. Raises InputError unless the verdict promotes,
+    CorruptArtifactError where a folder is not what the record says, Overtaken where the champion
+    changed since the release began.
     """
     record = read_bundle(release)
     _check_promoted(record, release)
     _check_model(record, model)
+    digest, tags = record["release_digest"], _merge_tags(record)
+    last = settle(uri, name, journal)
     with store.connect(uri) as client:
         _check_target(client, name, rollback_version, record["rollback"]["digest"])
+        if last and _is_champion(client, last, tags):
+            return Registered(last.version)
+        found = store.find_version(client, name, digest)
+        if found:
+            _check_way_back(client, name, found)
+        else:
+            check_expected(name, last, expected, PROMOTION)  # before gigabytes are uploaded
 
         def upload(model_id: str) -> None:
             client.log_model_artifacts(model_id, str(model))
             client.log_model_artifact(model_id, str(release / CARD))
             client.log_model_artifacts(model_id, str(release), "release")
 
-        tags = {**_merge_tags(record), ROLLBACK_VERSION: str(rollback_version)}
-        digest = record["release_digest"]
+        tags = {**tags, ROLLBACK_VERSION: str(rollback_version)}
         version = store.ensure_version(client, name, digest, MERGE, tags, upload)
         if why := version.tags.get(ROLLED_BACK):
             return Registered(int(version.version), f"it was rolled back: {why}")
-        client.set_registered_model_alias(name, CHAMPION, version.version)
-        return Registered(int(version.version))
+    move_champion(
+        uri,
+        name,
+        int(version.version),
+        expected=expected,
+        kind=PROMOTION,
+        why=record["verdict"]["sentence"],
+        release_digest=digest,
+        journal=journal,
+    )
+    return Registered(int(version.version))
 
 
 def log_refusal(uri: str, name: str, release: Path) -> str:
@@ -170,12 +195,31 @@ def _check_model(record: Mapping[str, Any], model: Path) -> None:
         )
 
 
+def _is_champion(client: Any, last: Change, tags: Mapping[str, str]) -> bool:
+    """Whether the champion is this very release, judged against itself or against what it replaced."""
+    if store.digest_of_version(client, last.name, last.version) != last.release_digest:
+        return False
+    known = client.get_model_version(last.name, str(last.version)).tags
+    return known.get(ESSENCE) == tags[ESSENCE] and ROLLED_BACK not in known
+
+
 def _check_target(client: Any, name: str, version: int, digest: str) -> None:
-    found = client.get_model_version(name, str(version)).tags.get(store.RELEASE_DIGEST)
+    found = store.digest_of_version(client, name, version)
     if found != digest:
+        is_now = "there is no such version" if found is None else f"its digest is {found}"
         raise InputError(
             f"Version {version} of {name} is not the unmerged set of this release: "
-            f"its digest is {found}, the release names {digest}. Register the unmerged set first."
+            f"{is_now}, the release names {digest}. Register the unmerged set first."
+        )
+
+
+def _check_way_back(client: Any, name: str, version: Any) -> None:
+    """Raise InputError where the rollback target that a version names is gone, or another."""
+    target, digest = version.tags.get(ROLLBACK_VERSION, "0"), version.tags.get(ROLLBACK_DIGEST)
+    if not digest or store.digest_of_version(client, name, int(target)) != digest:
+        raise InputError(
+            f"{name} version {version.version}: its way back, version {target}, was deleted or changed in "
+            f"MLflow. `mergegate doctor {name}` says what is left of it, and mends it where it can."
         )
 
 
@@ -204,5 +248,11 @@ def _merge_tags(record: Mapping[str, Any]) -> dict[str, str]:
         "mergegate.comparison": comparison_markdown(record),
         "mergegate.method_rationale": "\n".join(text for text in method.values() if text),
         ARTIFACT_DIGEST: identity["quantized"] or "",
+        ESSENCE: digest_of({**identity, "samples": _others(identity["samples"])}),
         ROLLBACK_DIGEST: record["rollback"]["digest"],
     }
+
+
+def _others(samples: Mapping[str, str]) -> dict[str, str]:
+    """The digests of all scores but the champion's, which another release of the same merge finds changed."""
+    return {variant: digest for variant, digest in samples.items() if variant != CHAMPION}

@@ -319,7 +319,7 @@ def test_the_registry_is_asked_before_the_judge_and_what_is_new_is_judged_with(
 
 @pytest.mark.parametrize(
     ("register", "expected"),
-    [(True, ["stages", "enter", "record"]), (False, ["stages", "enter"])],
+    [(True, ["note", "stages", "enter", "record 7"]), (False, ["stages", "enter"])],
 )
 def test_a_verdict_is_entered_before_it_is_registered_and_by_judge_as_well(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, register: bool, expected: list[str]
@@ -332,7 +332,8 @@ def test_a_verdict_is_entered_before_it_is_registered_and_by_judge_as_well(
     monkeypatch.setattr(release, "preflight", lambda _: (load_params(), "tuned"))
     monkeypatch.setattr(release, "_run_stages", lambda *_: done.append("stages"))
     monkeypatch.setattr(release, "enter", lambda _: done.append("enter"))
-    monkeypatch.setattr(release, "record", lambda _: done.append("record") or {})
+    monkeypatch.setattr(release, "note", lambda: done.append("note") or 7)
+    monkeypatch.setattr(release, "record", lambda _, noted: done.append(f"record {noted}") or {})
     monkeypatch.setattr(release, "read_outcome", lambda *_: outcome)
     monkeypatch.setattr(release, "create_table_artifact", lambda **_: None)
     assert release.release.fn("tuned", register=register) is outcome

@@ -8,7 +8,8 @@ from typing import Any
 
 from pipeline.evaluate.table import Table
 from pipeline.facts import read_json
-from pipeline.release import Probe, register_merge, register_unmerged
+from pipeline.release import Probe, Registered, register_merge, register_unmerged
+from pipeline.release.changes import head
 
 EXPERTS = {"tone": "models/base+models/tone", "json": "models/base+models/json"}
 PROBE = Probe(system="", prompts={"tone": "hello", "json": "route it"}, max_new_tokens=4)
@@ -78,7 +79,20 @@ def register_target(uri: str, release: Path) -> int:
 def register_all(uri: str, release: Path) -> int:
     """Register the unmerged set and the merge of a release folder, as a release does."""
     target = register_target(uri, release)
-    return register_merge(uri, "harbor", Path("shipped"), release, rollback_version=target).version
+    return register_shipped(uri, release, target).version
+
+
+def register_shipped(uri: str, release: Path, target: int) -> Registered:
+    """Register the merge of a release folder, begun beside the champion that is there now."""
+    last = head(uri, "harbor")
+    return register_merge(
+        uri,
+        "harbor",
+        Path("shipped"),
+        release,
+        rollback_version=target,
+        expected=last.number if last else None,
+    )
 
 
 def build_base(folder: Path) -> Any:

@@ -11,11 +11,19 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
-from release_family import EXPERTS, PROBE, RECIPE, register_all, register_target, verdict
+from release_family import (
+    EXPERTS,
+    PROBE,
+    RECIPE,
+    register_all,
+    register_shipped,
+    register_target,
+    verdict,
+)
 
 from pipeline.errors import CorruptArtifactError, InputError
 from pipeline.facts import read_json, write_json
-from pipeline.release import log_refusal, register_merge, register_unmerged, status
+from pipeline.release import log_refusal, register_unmerged, status
 from pipeline.sources import artifact_digest
 
 Bundle = Callable[..., Path]
@@ -96,7 +104,11 @@ STEPS = [
     *(("log_model_artifacts", call) for call in (1, 2, 3)),
     ("create_registered_model", 1),
     *(("create_model_version", call) for call in (1, 2)),
+    # The claim on the champion is the second experiment.
+    ("create_experiment", 2),
     ("set_registered_model_alias", 1),
+    *(("set_model_version_tag", call) for call in (1, 2)),
+    ("set_registered_model_tag", 1),
 ]
 
 
@@ -134,8 +146,8 @@ def test_an_upload_that_was_cut_off_is_whole_after_the_second_run(
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, "log_model_artifacts", cut)
         with pytest.raises(KeyboardInterrupt):
-            register_merge(uri, "harbor", Path("shipped"), release, rollback_version=target)
-    register_merge(uri, "harbor", Path("shipped"), release, rollback_version=target)
+            register_shipped(uri, release, target)
+    register_shipped(uri, release, target)
     location = Path(MlflowClient(uri, uri).get_model_version_download_uri("harbor", "2"))
     for file in Path("shipped").iterdir():
         assert (location / file.name).read_bytes() == file.read_bytes()
@@ -146,7 +158,7 @@ def test_only_a_promoted_merge_becomes_a_version(uri: str, bundle: Bundle, outco
     release = bundle(verdict=verdict(outcome))
     target = register_target(uri, release)
     with pytest.raises(InputError, match="only a promoted merge becomes a version"):
-        register_merge(uri, "harbor", Path("shipped"), release, rollback_version=target)
+        register_shipped(uri, release, target)
     assert [entry["kind"] for entry in status(uri, "harbor")["history"]] == ["unmerged"]
 
 
@@ -183,7 +195,7 @@ def test_a_model_that_is_not_the_one_judged_is_refused_and_the_file_named(
     target = register_target(uri, release)
     _flip_last_byte(Path("shipped/model.safetensors"))
     with pytest.raises(CorruptArtifactError, match=r"these files differ: model\.safetensors"):
-        register_merge(uri, "harbor", Path("shipped"), release, rollback_version=target)
+        register_shipped(uri, release, target)
 
 
 def test_a_file_added_to_the_model_after_the_verdict_is_refused(uri: str, bundle: Bundle) -> None:
@@ -192,7 +204,7 @@ def test_a_file_added_to_the_model_after_the_verdict_is_refused(uri: str, bundle
     Path("shipped/generation_config.json").write_text("{}")
     Path("shipped/extra.json").write_text("{}")
     with pytest.raises(CorruptArtifactError, match=r"extra\.json, generation_config\.json"):
-        register_merge(uri, "harbor", Path("shipped"), release, rollback_version=target)
+        register_shipped(uri, release, target)
 
 
 def test_an_edited_verdict_does_not_promote(uri: str, bundle: Bundle) -> None:
@@ -202,7 +214,7 @@ def test_an_edited_verdict_does_not_promote(uri: str, bundle: Bundle) -> None:
     edited["verdict"]["outcome"] = edited["identity"]["outcome"] = "promote"
     write_json(release / "release.json", edited)
     with pytest.raises(CorruptArtifactError, match="release_digest"):
-        register_merge(uri, "harbor", Path("shipped"), release, rollback_version=target)
+        register_shipped(uri, release, target)
 
 
 def test_an_adapter_changed_since_it_was_pinned_is_not_registered(uri: str, bundle: Bundle) -> None:
@@ -221,7 +233,7 @@ def test_the_rollback_version_must_hold_the_set_that_the_release_names(
     probe = PROBE
     version = register_unmerged(uri, "harbor", only_tone, base=base, experts=tone, probe=probe)
     with pytest.raises(InputError, match="Version 1 of harbor is not the unmerged set"):
-        register_merge(uri, "harbor", Path("shipped"), bundle(), rollback_version=version)
+        register_shipped(uri, bundle(), version)
 
 
 def test_the_unmerged_version_copies_adapters_and_refers_to_the_base(
