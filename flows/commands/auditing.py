@@ -2,27 +2,55 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from flows import say
-from flows.app import AUDIT, Json, app
+from flows.app import AUDIT, Json, Uri, app
 
 
-@app.command(rich_help_panel=AUDIT, epilog="Example: mergegate verify build/tuned/release")
+@app.command(
+    rich_help_panel=AUDIT,
+    epilog="Examples: mergegate verify build/tuned/release --key harbor.pub · "
+    "mergegate verify models:/harbor-support@champion",
+)
 def verify(
     release: Annotated[
-        str, typer.Argument(help="A release folder, or a candidate whose release is in build/.")
+        str,
+        typer.Argument(
+            help="A release folder, a candidate whose release is in build/, or a version of the registry: "
+            "models:/NAME/VERSION or models:/NAME@champion."
+        ),
     ],
+    key: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PUB.pem",
+            help="The public key that must have signed it; by default those of .mergegate/signing.",
+        ),
+    ] = None,
+    uri: Uri = "",
     json: Json = False,
 ) -> None:
-    """Check a release against itself: every digest, and the verdict computed again from what it stores.
+    """Check a release: signature, every digest, provenance, and the verdict computed again from what is stored.
 
-    Offline, without a model, in seconds. Exit code 0 where all agrees; 2 where anything differs, with file and field.
+    A folder is checked offline, without a model, in seconds. Of a version in the registry, the weights and the tags as
+    well, and that its way back is there. Exit code 0 where all agrees; 2 where anything differs, with file and field; 6
+    where the registry cannot be reached.
     """
     from flows import verify as verification
 
-    found = verification.verify(verification.find_release(release))
+    if release.startswith("models:"):
+        found = verification.verify_version(uri or _registry(), release, key=key)
+    else:
+        found = verification.verify(verification.find_release(release), key=key)
     say.as_json(found.to_json()) if json else verification.show(found)
     raise typer.Exit(found.exit_code)
+
+
+def _registry() -> str:
+    from pipeline.params import load_params
+
+    return load_params().registry_uri

@@ -6,11 +6,14 @@ import json
 import shutil
 import subprocess
 import sys
+import tarfile
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from stored_workspace import POLICY, judged_before, load, rescore, write_workspace
 
 from flows.verify import MOST, find_release, verify
@@ -59,6 +62,15 @@ FIELDS = (
     *("comparison", "quantized_files", "quantization", "latency", "domains", "rollback"),
     *("refused", "files", "digests"),
 )
+
+
+def public_key(path: Path) -> Path:
+    """The public key of a pair that nobody signed with."""
+    info = PublicFormat.SubjectPublicKeyInfo
+    path.write_bytes(
+        ec.generate_private_key(ec.SECP256R1()).public_key().public_bytes(Encoding.PEM, info)
+    )
+    return path
 
 
 def edit_record(folder: Path, change: dict[str, Any], *, hide: bool = False) -> None:
@@ -219,15 +231,75 @@ def test_files_of_another_shape_are_told_and_never_end_in_a_traceback(
         assert found.exit_code == 2, found
 
 
-def test_a_release_of_the_old_schema_is_read_and_not_taken_for_verified(release: Path) -> None:
-    from pipeline.release import read_bundle
+RELEASES = Path(__file__).parents[1] / "fixtures" / "releases"
 
-    record = load(release / "release.json") | {"schema": 1}
-    del record["digests"]
-    write_json(release / "release.json", record)
-    assert read_bundle(release)["schema"] == 1
-    (fault,) = verify(release).faults
-    assert "keeps no policy" in fault
+
+def stored_release(schema: int, folder: Path) -> Path:
+    """A release that an earlier version of mergegate wrote, unpacked into `folder`."""
+    with tarfile.open(RELEASES / f"schema-{schema}.tar.gz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+def test_a_release_of_the_first_schema_verifies_and_says_what_cannot_be_computed(
+    tmp_path: Path,
+) -> None:
+    found = verify(stored_release(1, tmp_path))
+    assert (found.faults, found.outcome, found.exit_code) == ((), "", 0)
+    assert any("keeps no policy: the verdict cannot be computed again" in n for n in found.notes)
+    assert any(note.startswith("Schema 1 is not signed") for note in found.notes)
+
+
+def test_a_release_of_the_second_schema_verifies_with_its_verdict(tmp_path: Path) -> None:
+    found = verify(stored_release(2, tmp_path))
+    assert (found.faults, found.outcome, found.exit_code) == ((), "promote", 0)
+    assert any(note.startswith("Schema 2 is not signed") for note in found.notes)
+
+
+@pytest.mark.parametrize("schema", [1, 2])
+def test_every_file_of_an_earlier_release_is_covered(schema: int, tmp_path: Path) -> None:
+    folder = stored_release(schema, tmp_path)
+    for path in [path for path in folder.rglob("*") if path.is_file()]:
+        before, name = path.read_bytes(), path.relative_to(folder).as_posix()
+        path.write_bytes(before[:-2] + bytes([before[-2] ^ 1]) + before[-1:])
+        assert any(fault.startswith(f"{name}: ") for fault in verify(folder).faults), name
+        path.unlink()
+        if name != "release.json":
+            assert f"{name}: is missing" in verify(folder).faults
+        path.write_bytes(before)
+    assert verify(folder).faults == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "told"),
+    [
+        ("evals/json.json", '"model_digest": "', '"model_digest": "0', "identity.sources"),
+        ("verdict.json", '"lower": -', '"lower": ', "verdict.rows[0].lower"),
+        ("recipe.yaml", "weight: 1.0", "weight: 0.9", "identity.recipe.digest"),
+        ("quantize.json", "W4A16", "W8A8", "quantization.scheme"),
+    ],
+)
+def test_of_the_first_schema_too_what_is_said_twice_is_compared(
+    tmp_path: Path, name: str, old: str, new: str, told: str
+) -> None:
+    folder = stored_release(1, tmp_path)
+    text = (folder / name).read_text(encoding="utf-8")
+    assert old in text
+    (folder / name).write_text(text.replace(old, new, 1), encoding="utf-8")
+    record = load(folder / "release.json")
+    record["files"][name] = digest_file(folder / name)
+    write_json(folder / "release.json", record)
+    faults = verify(folder).faults
+    assert any(fault.startswith(f"release.json: {told}") for fault in faults), faults
+
+
+@pytest.mark.parametrize("schema", [1, 2])
+def test_what_is_not_signed_does_not_pass_where_a_key_is_named(schema: int, tmp_path: Path) -> None:
+    public = public_key(tmp_path / "auditor.pem")
+    (fault,) = verify(stored_release(schema, tmp_path / "release"), key=public).faults
+    assert fault == (
+        f"release.json: schema: {schema} is not signed, so not by the key of --key either"
+    )
 
 
 def test_waivers_hold_as_on_the_day_of_the_verdict_and_those_expired_since_are_named(

@@ -1,0 +1,103 @@
+"""A release folder: which one is meant, its record, its files, and all that follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+from flows.verify.attested import attested
+from flows.verify.judged import judged_again
+from flows.verify.result import Part, Verification, attempt, count, too_large
+from flows.verify.weights import weights_beside
+from pipeline.errors import InputError
+from pipeline.facts import read_json
+from pipeline.release.bundle import RECORD, file_faults
+from pipeline.release.record import DIGESTS, record_faults
+from pipeline.stages.workspace import BUILD
+
+RELEASE_FOLDER = "release"  # among the files of a registered version
+
+
+def find_release(release: str) -> Path:
+    """The folder that is meant: a path, or a candidate whose release lies in build/.
+
+    Either a release folder, or one that holds the model's files and the release folder as
+    `release/`, as a version of the registry does. Raises InputError where there is neither.
+    """
+    choices = [Path(release)]
+    if Path(release).name == release:
+        choices.append(BUILD / release / RELEASE_FOLDER)
+    for folder in choices:
+        if (folder / RECORD).is_file() or (folder / RELEASE_FOLDER / RECORD).is_file():
+            return folder
+    looked = " and ".join(str(folder / RECORD) for folder in choices)
+    raise InputError(
+        f"{release}: no release folder; looked for {looked}. Name the folder that holds {RECORD}, "
+        "or run `mergegate release` first."
+    )
+
+
+def verify(folder: Path, today: date | None = None, key: Path | None = None) -> Verification:
+    """Check a release folder: every digest, no file more or less, signature, provenance, bill of
+    materials, and the verdict computed again. Of a folder as `find_release` gives it, the model's
+    files as well where it holds them.
+
+    Reads nothing else but the keys that are trusted (see `attested`; `key` names the one), and loads
+    no model. `today` (by default the day in UTC) only says which waivers have expired since.
+    Whatever is wrong with the content is a fault of the result; raises InputError where there is no
+    record at all, and for a `key` that is none.
+    """
+    if (folder / RECORD).is_file() or not (folder / RELEASE_FOLDER / RECORD).is_file():
+        _, found = verify_folder(folder, today, key)
+        return found
+    return verify_beside(folder, str(folder), today, key)[1]
+
+
+def verify_beside(
+    folder: Path, name: str, today: date | None, key: Path | None
+) -> tuple[Mapping[str, Any], Verification]:
+    """As `verify_folder` of release/ in `folder`, with the model's files beside it; told as `name`."""
+    record, found = verify_folder(folder / RELEASE_FOLDER, today, key)
+    of_release = Part(found.checked, found.faults, found.notes).below(RELEASE_FOLDER)
+    beside = weights_beside(folder, record)
+    together = Verification.of(
+        name, (of_release, beside), outcome=found.outcome, signed_by=found.signed_by
+    )
+    return record, together
+
+
+def verify_folder(
+    folder: Path, today: date | None = None, key: Path | None = None
+) -> tuple[Mapping[str, Any], Verification]:
+    """The record of a release folder ({} where it does not read), and what is found of the folder."""
+    if large := too_large(folder):
+        return {}, Verification.of(str(folder), [Part(faults=tuple(large))])
+    record = attempt(folder, lambda: _record(folder))
+    if isinstance(record, str):
+        return {}, Verification.of(str(folder), [Part(faults=(record,))])
+    digests = _digests(folder, record)
+    signed_by, signature = attested(folder, record, key)
+    outcome, judged = judged_again(folder, record, today or datetime.now(UTC).date())
+    parts = digests, signature, judged
+    return record, Verification.of(str(folder), parts, outcome=outcome, signed_by=signed_by)
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    record = read_json(folder / RECORD)
+    if not isinstance(record, dict):
+        raise InputError(f"{RECORD}: not a record.")
+    return record
+
+
+def _digests(folder: Path, record: Mapping[str, Any]) -> Part:
+    """Every file and every field by the digests that the record has of them."""
+    faults = [f"{RECORD}: {field}: changed since it was written" for field in record_faults(record)]
+    wrong = attempt(folder, lambda: file_faults(folder, record.get("files")))
+    named = {RECORD: wrong} if isinstance(wrong, str) else wrong
+    faults += [f"{name}: {fault}" for name, fault in named.items()]
+    checked = [f"{count(record.get('files'), 'file')} by SHA-256, and that there is no other"]
+    if DIGESTS in record:
+        checked.append(f"{count(record[DIGESTS], 'field')} of {RECORD} by SHA-256")
+    return Part(tuple(checked), tuple(faults))

@@ -1,0 +1,125 @@
+"""The tags of a version against what they were made of, and the way back that they name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flows.verify.judged import compared, made_by_this_code
+from flows.verify.result import Part, attempt, count
+from pipeline.facts import canonical_json, read_json
+from pipeline.release import store
+from pipeline.release.card import comparison_markdown
+from pipeline.release.registry import (
+    ARTIFACT_DIGEST,
+    ROLLBACK_DIGEST,
+    ROLLBACK_VERSION,
+    ROLLED_BACK,
+    UNMERGED,
+)
+
+REGISTRY = "registry"  # where a fault of a tag is, in place of a file
+_SOURCES = "mergegate.source_digests"
+
+
+def merge_tags_fit(version: Any, record: Mapping[str, Any]) -> Part:
+    """The tags of a merge's version against its release.json.
+
+    They are written down here once more, apart from the registration that made them, so that a
+    mistake there shows. The table of the comparison is compared where this version of mergegate
+    wrote it: another may lay it out otherwise.
+    """
+    expected = attempt(Path(), lambda: _of_merge(record))
+    if isinstance(expected, str):
+        return Part(faults=(expected,))
+    faults = _differing(version, expected)
+    reason = version.tags.get(ROLLED_BACK)
+    notes = (f"Version {version.version} was rolled back: {reason}",) if reason else ()
+    checked = f"{count(expected, 'tag')} of version {version.version} against release.json"
+    return Part((checked,), tuple(faults), notes)
+
+
+def unmerged_tags_fit(version: Any, manifest: Path) -> Part:
+    """The tags of an unmerged set's version against its manifest."""
+    expected = attempt(manifest.parent, lambda: _of_unmerged(read_json(manifest)))
+    if isinstance(expected, str):
+        return Part(faults=(expected,))
+    checked = f"{count(expected, 'tag')} of version {version.version} against {manifest.name}"
+    return Part((checked,), tuple(_differing(version, expected)))
+
+
+def way_back(version: Any, target: Any | None, record: Mapping[str, Any]) -> Part:
+    """That the rollback pointer leads to the unmerged set which release.json names.
+
+    `target`: the version that the pointer names, None where the registry has none such.
+    """
+    number = version.tags.get(ROLLBACK_VERSION)
+    if number is None:
+        return Part(faults=(f"{REGISTRY}: {ROLLBACK_VERSION}: is missing",))
+    if target is None:
+        fault = f"{REGISTRY}: {ROLLBACK_VERSION}: there is no version {number}, so no way back"
+        return Part(faults=(f"{fault}. Register the unmerged set again with `mergegate release`.",))
+    digest = (attempt(Path(), lambda: record["rollback"]["digest"]),)
+    named = {
+        store.RELEASE_DIGEST: (*digest, target.tags[store.RELEASE_DIGEST]),
+        "mergegate.kind": (UNMERGED, target.tags.get("mergegate.kind")),
+    }
+    faults = tuple(
+        f"{REGISTRY}: version {number}: {tag}: is {found}, and the way back of this release is {due}"
+        for tag, (due, found) in named.items()
+        if due != found
+    )
+    return Part((f"the way back: version {number}, by its digest",), faults)
+
+
+def _of_merge(record: Mapping[str, Any]) -> dict[str, str]:
+    identity = record["identity"]
+    pins = {reference: pin["digest"] for reference, pin in identity["sources"].items()}
+    tags = {
+        "mergegate.kind": "merge",
+        store.RELEASE_DIGEST: record["release_digest"],
+        "mergegate.candidate": record["candidate"],
+        "mergegate.recipe": identity["recipe"]["text"],
+        "mergegate.recipe_digest": identity["recipe"]["digest"],
+        _SOURCES: canonical_json(pins),
+        "mergegate.outcome": record["verdict"]["outcome"],
+        "mergegate.verdict": canonical_json(record["verdict"]),
+        "mergegate.method_rationale": "\n".join(t for t in record["method"].values() if t),
+        ARTIFACT_DIGEST: identity["quantized"] or "",
+        ROLLBACK_DIGEST: record["rollback"]["digest"],
+    }
+    if made_by_this_code(record):
+        tags["mergegate.comparison"] = comparison_markdown(record)
+    return tags
+
+
+def _of_unmerged(manifest: Mapping[str, Any]) -> dict[str, str]:
+    members = (manifest["base"], *manifest["experts"].values())
+    return {
+        store.RELEASE_DIGEST: manifest["digest"],
+        ARTIFACT_DIGEST: manifest["digest"],
+        "mergegate.base": manifest["base"]["reference"],
+        _SOURCES: canonical_json({m["reference"]: m["digest"] for m in members}),
+    }
+
+
+def _differing(version: Any, expected: dict[str, str]) -> list[str]:
+    """Tags that are not as expected, and a version whose artifacts are another model's."""
+    tags = dict(version.tags)
+    due = {key: _readable(store.fitting(v, store.VERSION_TAG_LIMIT)) for key, v in expected.items()}
+    found = {key: _readable(tags[key]) for key in due if key in tags}
+    faults = compared(REGISTRY, found, due)
+    model = f"models:/{tags.get('mergegate.model_id')}"
+    if version.source != model:
+        faults.append(f"{REGISTRY}: source: is {version.source}; {model} was registered")
+    return faults
+
+
+def _readable(text: str) -> Any:
+    """A tag that is JSON as its value, so that a difference has the name of its field."""
+    try:
+        return json.loads(text)
+    except (RecursionError, ValueError):
+        return text

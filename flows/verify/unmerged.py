@@ -1,0 +1,90 @@
+"""The unmerged set among the artifacts of its version: manifest, adapters, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from flows.verify.result import MAX_BYTES, Part, attempt, count
+from pipeline.errors import CorruptArtifactError
+from pipeline.facts import digest_of, read_json
+from pipeline.release.bundle import CARD
+from pipeline.release.unmerged import MANIFEST
+from pipeline.sources import artifact_digest
+
+_ADAPTERS = "adapters"
+
+
+def unmerged_fits(folder: Path) -> Part:
+    """The set in `folder` against its manifest: every adapter by digest, no file beside them.
+
+    Base and full fine-tunes are referred to; their bytes are not fetched, and a note says so.
+    """
+    found = attempt(folder, lambda: _checked(folder))
+    return Part(faults=(found,)) if isinstance(found, str) else found
+
+
+def manifest_fits(manifest: Path, digest: str, where: str = "") -> Part:
+    """The digest of the members in a manifest against the one that the registry knows the set by."""
+    found = attempt(manifest.parent, lambda: digest_of(_members(manifest)))
+    if found == digest:
+        return Part((f"{where}{MANIFEST} by its digest",))
+    return Part(faults=(f"{where}{MANIFEST}: is not the set {digest}: {found}",))
+
+
+def _checked(folder: Path) -> Part:
+    members, faults = _members(folder / MANIFEST), []
+    stated = read_json(folder / MANIFEST).get("digest")
+    if digest_of(members) != stated:
+        faults.append(f"{MANIFEST}: base, experts: their digest is not {stated}, as stored beside")
+    experts = members["experts"]
+    adapters = {name: m for name, m in experts.items() if m["kind"] == "adapter"}
+    for name, member in adapters.items():
+        found = attempt(folder, partial(_adapter_digest, folder, name))
+        if found != member["digest"]:
+            faults.append(f"{_ADAPTERS}/{name}: is not {member['reference']}: {found}")
+    faults += _strangers(folder, adapters)
+    referred = [members["base"], *(m for m in experts.values() if m["kind"] != "adapter")]
+    names = ", ".join(str(member["reference"]) for member in referred)
+    return Part(
+        (
+            f"{MANIFEST} by its digest",
+            f"{count(adapters, 'adapter')} by SHA-256, and no other file",
+        ),
+        tuple(faults),
+        (
+            f"By reference and digest only, not fetched here: {names}. "
+            "`mergegate rollback --rehearse` loads and checks them.",
+            f"{CARD} and the answers to the probe are covered by no digest of their own.",
+        ),
+    )
+
+
+def _members(manifest: Path) -> dict[str, Any]:
+    if manifest.is_file() and manifest.stat().st_size > MAX_BYTES:
+        raise CorruptArtifactError(f"{MANIFEST}: is larger than {MAX_BYTES:,} bytes.")
+    value = read_json(manifest)
+    return {key: value[key] for key in ("base", "experts")}
+
+
+def _adapter_digest(folder: Path, name: str) -> str:
+    """The digest of an adapter, whose folder is one of ours whatever the manifest calls it."""
+    if name in ("", ".", "..") or Path(name).name != name:
+        raise CorruptArtifactError(f"{name!r} is no name of an adapter.")
+    return artifact_digest(folder / _ADAPTERS / name)
+
+
+def _strangers(folder: Path, adapters: Mapping[str, Any]) -> list[str]:
+    """Files that are no part of the set. Dotfiles are no part of an adapter's digest, nor of the set."""
+    ours = {MANIFEST, CARD}
+    faults = []
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        inside = name.parts[0] == _ADAPTERS and len(name.parts) > 2 and name.parts[1] in adapters
+        hidden = any(part.startswith(".") for part in name.parts)
+        is_file = path.is_symlink() or not path.is_dir()
+        if is_file and (hidden or not (inside or name.as_posix() in ours)):
+            faults.append(f"{name.as_posix()}: is no part of the unmerged set")
+    return faults
