@@ -1,0 +1,75 @@
+"""Figures and outcomes as a person reads them. Colour is never alone: each outcome has a word and a symbol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.report.lenient import figure, words
+
+MINUS, NONE = "−", "–"
+# By outcome: the class of its colour, its symbol, its word.
+_LOOKS = {
+    "promote": ("good", "✓", "Promote"),
+    "reject": ("bad", "✗", "Reject"),
+    "inconclusive": ("open", "?", "Inconclusive"),
+    "cannot judge": ("none", "!", "Cannot judge"),
+}
+_WAIVED = ("waived", "≈", "Waived")
+
+
+def look(outcome: str, waived: bool = False) -> dict[str, str]:
+    """Class, symbol and word of an outcome; one that nobody knows looks like «cannot judge»."""
+    known = _LOOKS.get(outcome, ("none", "!", outcome or "No verdict"))
+    kind, symbol, word = _WAIVED if waived else known
+    return {"kind": kind, "symbol": symbol, "word": word}
+
+
+def is_share(row: Mapping[str, Any]) -> bool:
+    """Whether the metric runs from 0 to 1 and reads as per cent.
+
+    Rows of the first schema have no range; there the method tells, where it is one of proportions.
+    """
+    low, high = figure(row, "low"), figure(row, "high")
+    if low is None or high is None:
+        return "proportions" in words(row, "method")
+    return (low, high) == (0.0, 1.0)
+
+
+def value(row: Mapping[str, Any], key: str) -> str:
+    """A mean, floor or bound of the row's metric: «93.5 %», «4.899»."""
+    found = figure(row, key)
+    if found is None:
+        return NONE
+    return f"{number(found * 100, 1)} %" if is_share(row) else number(found, 3)
+
+
+def gap(row: Mapping[str, Any], found: float | None, *, unit: bool = True) -> str:
+    """A difference with its sign: «−1.4 points», «−0.101»."""
+    if found is None:
+        return NONE
+    share = is_share(row)
+    text = signed(found * 100, 1) if share else signed(found, 3)
+    return f"{text} points" if share and unit else text
+
+
+def number(found: float, digits: int) -> str:
+    """Fixed digits, thousands apart, a true minus; never «−0.0»."""
+    text = f"{found:,.{digits}f}"
+    return text.lstrip("-") if not text.strip("-0.,") else text.replace("-", MINUS)
+
+
+def signed(found: float, digits: int) -> str:
+    """The same with a plus where it is above zero as shown."""
+    text = number(found, digits)
+    return f"+{text}" if found > 0 and text.strip("0.,") else text
+
+
+def mean(found: float | None) -> str:
+    """A mean in the table of variants, as the model card has it."""
+    return NONE if found is None else number(found, 3)
+
+
+def brief(digest: str) -> str:
+    """The first twelve characters of a digest: enough to tell two apart by eye."""
+    return digest[:12]
