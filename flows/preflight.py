@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from gates import Policy
 from gates.rule import BASE, BEST_EXPERT, CHAMPION, PLAIN, UNMERGED
 from pipeline.errors import InputError
 from pipeline.params import Params, load_params
+from pipeline.plain_yaml import load_yaml
 from pipeline.recipe import load_recipe
 from pipeline.sources import Reference
 from pipeline.strict import nearest
@@ -26,7 +28,8 @@ def preflight(candidate: str) -> tuple[Params, str]:
     params = load_params()
     candidate = candidate or params.release
     load_recipe(params.recipe(candidate))
-    if faults := _policy_faults(params) + _missing_files(params) + _stacked_experts(params):
+    found = _policy_faults(params), _missing_files(params), _stacked_experts(params), _unstated()
+    if faults := [fault for faults in found for fault in faults]:
         raise InputError.of(faults)
     _warn(Path.cwd())
     return params, candidate
@@ -119,3 +122,29 @@ def _missing_files(params: Params) -> list[str]:
         for key, path in named.items()
         if path is not None and not path.exists()
     ]
+
+
+def _unstated() -> list[str]:
+    """Keys that have a default here, but that a stage of dvc.yaml depends on: DVC does not run it without them."""
+    stated, declared = load_yaml(Path("params.yaml")), load_yaml(Path("dvc.yaml"))
+    stages = declared.get("stages") if isinstance(declared, Mapping) else None
+    missing: dict[str, str] = {}
+    for name, stage in stages.items() if isinstance(stages, Mapping) else ():
+        body = stage.get("do", stage) if isinstance(stage, Mapping) else {}
+        for key in body.get("params") or ():
+            if isinstance(key, str) and "${" not in key and not _states(stated, key):
+                missing.setdefault(key, name)
+    return [
+        f"params.yaml: {key} is not there, and the stage {stage} of dvc.yaml depends on it, so DVC would refuse "
+        "to run it. Write it down, if only with its default."
+        for key, stage in missing.items()
+    ]
+
+
+def _states(value: object, dotted: str) -> bool:
+    """Whether nested mappings have the key `a.b.c`."""
+    for part in dotted.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return False
+        value = value[part]
+    return True
