@@ -10,6 +10,7 @@ restored; their names stay taken, and should `mlflow gc` free them, the tag stil
 
 from __future__ import annotations
 
+import random
 import time
 import uuid
 from collections.abc import Iterator
@@ -233,32 +234,43 @@ def _claim(client: Any, wanted: Change) -> Change:
 
 def _finish(client: Any, name: str) -> None:
     """Bring alias and tags to where the last change wants them, until nothing newer came meanwhile."""
-    done: Change | None = None
+    from mlflow.exceptions import MlflowException
+
+    written: Change | None = None
     for _ in range(_ROUNDS):
         now = read_standing(client, name)
-        last = now.head
-        ours = done is not None and now.moved_by_hand  # a slower process's, or our own late one
-        if last is None or not (now.open or ours):
+        # An alias that differs after we wrote is a slower process's, or was ours and came late.
+        ours = written is not None and now.moved_by_hand
+        if now.head is None or not (now.open or ours):
             return
-        if now.alias != last.version:
-            found = store.digest_of_version(client, name, last.version)
-            if found is None:
-                raise InputError(
-                    f"{name}: change {last.number} makes version {last.version} the champion, and that "
-                    f"version is gone from the registry. `mergegate doctor {name}` says what is left."
-                )
-            client.set_registered_model_alias(name, CHAMPION, str(last.version))
-            done = last
-            continue  # look again before saying that it is finished
-        done = last
-        client.set_model_version_tag(name, str(last.version), CHANGE, str(last.number))
-        replaced = "" if last.previous is None else str(last.previous)
-        client.set_model_version_tag(name, str(last.version), REPLACES, replaced)
-        client.set_registered_model_tag(name, CHANGE, canonical_json(asdict(last)))
-        _tidy(client, name, last.number - 1)
+        try:
+            _write(client, now, now.head)
+            written = now.head
+        except MlflowException as error:
+            if not store.contended(error):
+                raise
+            time.sleep(random.uniform(0, _PAUSE_S))
     raise EnvironmentFault(
         f"{name}: the champion changed {_ROUNDS} times while this change was finished. Run the command again."
     )
+
+
+def _write(client: Any, now: Standing, last: Change) -> None:
+    """One step towards the last change: the alias, or where it is right, the tags."""
+    name, version = last.name, str(last.version)
+    if now.alias != last.version:
+        if store.digest_of_version(client, name, last.version) is None:
+            raise InputError(
+                f"{name}: change {last.number} makes version {version} the champion, and that "
+                f"version is gone from the registry. `mergegate doctor {name}` says what is left."
+            )
+        client.set_registered_model_alias(name, CHAMPION, version)
+        return  # to look again before anything says that it is finished
+    replaced = "" if last.previous is None else str(last.previous)
+    client.set_model_version_tag(name, version, CHANGE, str(last.number))
+    client.set_model_version_tag(name, version, REPLACES, replaced)
+    client.set_registered_model_tag(name, CHANGE, canonical_json(asdict(last)))
+    _tidy(client, name, last.number - 1)
 
 
 def _tidy(client: Any, name: str, number: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,7 @@ _SETTINGS = {
     # MLflow's own 7 keep a command with a wrong address busy for four minutes.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
 }
+_CONTENTION = re.compile(r"(?i)IntegrityError|UniqueViolation|is locked|deadlock|serializ")
 _USERS_FAULT = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"}
 
 
@@ -73,6 +75,14 @@ def find_version(client: Any, name: str, digest: str) -> Any | None:
         f"name = '{name}' and tags.`{RELEASE_DIGEST}` = '{digest}'"
     )
     return min(found, key=lambda version: int(version.version), default=None)
+
+
+def contended(error: Any) -> bool:
+    """Whether MLflow failed because another process wrote the same at the same time: trying again helps.
+
+    MLflow looks whether a tag or an alias is there, and then adds it, in two steps.
+    """
+    return bool(_CONTENTION.search(str(error)))
 
 
 def digest_of_version(client: Any, name: str, version: int) -> str | None:
