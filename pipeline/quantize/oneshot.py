@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -132,7 +133,8 @@ def _check_inputs(merged: Path, algorithm: str, prompts: Sequence[str]) -> None:
 
 
 def _require_library() -> None:
-    """Import llm-compressor (10 s). Before it is silenced: it turns its log on when it is imported."""
+    """Import llm-compressor (10 s), which writes to standard output as it is imported."""
+    os.environ.setdefault("LLM_COMPRESSOR_LOG_LEVEL", "ERROR")
     try:
         import llmcompressor  # noqa: F401
     except ImportError:
