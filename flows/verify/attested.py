@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flows.verify.result import Part, attempt, together
-from pipeline.errors import MergegateError
+from flows.verify.result import Part, together
+from pipeline.errors import InputError, MergegateError
+from pipeline.release.bom import BOM, bom_faults
 from pipeline.release.bundle import RECORD
+from pipeline.release.keys import KEY_VARIABLE, WORKSPACE_KEY, load_public_key
+from pipeline.release.provenance import PROVENANCE, provenance_faults
+from pipeline.release.signature import PUBLIC_KEY, SIGNATURE, signature_faults
 
 T = TypeVar("T")
 
 UNSIGNED = (1, 2)  # the schemas before there were signatures
-SIGNATURE, PROVENANCE = "model.sig", "provenance.intoto.json"
-BOM, PUBLIC_KEY = "bom.cdx.json", "signing.pub"
+ATTESTATIONS = (PUBLIC_KEY, SIGNATURE, PROVENANCE, BOM)
 
 
-def attested(folder: Path, record: Mapping[str, Any], key: Path | None) -> tuple[str, Part]:
+def attested(
+    folder: Path, record: Mapping[str, Any], key: Path | None, named: Collection[str] = ()
+) -> tuple[str, Part]:
     """The fingerprint of the key whose signature holds ("" where none does), and what was found.
 
     `key`: a public key in PEM, the one that is trusted. Without it those of the workspace are: the
     one it signs with (MERGEGATE_SIGNING_KEY, .mergegate/signing/key.pem), and
     .mergegate/signing/trusted/*.pem. Where there are none, the key that the folder itself brings
-    will do, and a note says what that is worth. Raises InputError for a trusted key that does not
+    will do, and a note says what that is worth. `named`: files that are known to have changed, of
+    which the signature need not say so again. Raises InputError for a trusted key that does not
     read.
     """
     trusted, schema = trusted_keys(key), record.get("schema")
@@ -33,17 +38,23 @@ def attested(folder: Path, record: Mapping[str, Any], key: Path | None) -> tuple
         return "", Part()
     if schema in UNSIGNED:
         return "", _unsigned(folder, schema, named=key is not None)
-    missing = [n for n in (PUBLIC_KEY, SIGNATURE, PROVENANCE, BOM) if not (folder / n).is_file()]
-    if missing:
+    if missing := [name for name in ATTESTATIONS if not (folder / name).is_file()]:
         return "", Part(faults=tuple(f"{name}: is missing" for name in missing))
-    fingerprint, signature = _signature(folder, trusted)
-    return fingerprint, together(signature, _documents(folder, record))
+    try:
+        own = load_public_key(folder / PUBLIC_KEY).fingerprint
+    except InputError as error:
+        return "", Part(faults=(f"{PUBLIC_KEY}: {error}".replace(f"{folder}/{PUBLIC_KEY}: ", ""),))
+    if trusted and own not in trusted:
+        keys = ", ".join(f"{fingerprint[:12]}…" for fingerprint in trusted)
+        fault = f"{PUBLIC_KEY}: the key {own[:12]}… is not one that is trusted here ({keys})"
+        return "", together(Part(faults=(fault,)), _documents(folder, record, None))
+    signer, signature = _signature(folder, trusted.get(own), named)
+    documents = _documents(folder, record, trusted.get(own))
+    return signer, together(signature, _stated(record, own), documents)
 
 
 def trusted_keys(key: Path | None) -> dict[str, Path]:
     """The files of the trusted keys, by fingerprint; see `attested`."""
-    from pipeline.release.keys import KEY_VARIABLE, WORKSPACE_KEY, load_public_key
-
     if key is not None:
         return {load_public_key(key).fingerprint: key}
     given = os.environ.get(KEY_VARIABLE)
@@ -56,7 +67,7 @@ def _unsigned(folder: Path, schema: int, *, named: bool) -> Part:
     """A release from before there were signatures. It brings none, and `--key` cannot be satisfied."""
     faults = [
         f"{name}: is no part of a release of schema {schema}, which was not signed"
-        for name in (SIGNATURE, PROVENANCE, BOM, PUBLIC_KEY)
+        for name in ATTESTATIONS
         if (folder / name).exists()
     ]
     if named:
@@ -70,24 +81,26 @@ def _unsigned(folder: Path, schema: int, *, named: bool) -> Part:
     return Part(faults=tuple(faults), notes=(note,))
 
 
-def _signature(folder: Path, trusted: Mapping[str, Path]) -> tuple[str, Part]:
-    """The signature over the whole folder, and whether it is by a key that is trusted."""
-    from pipeline.release.keys import load_public_key
-    from pipeline.release.signature import signature_faults
-
-    own = attempt(folder, lambda: load_public_key(folder / PUBLIC_KEY).fingerprint)
-    if trusted and own not in trusted:
-        keys = ", ".join(f"{fingerprint[:12]}…" for fingerprint in trusted)
-        return "", Part(faults=(f"{PUBLIC_KEY}: the key {own[:12]}… is not trusted here ({keys})",))
-    found = _parsed(SIGNATURE, lambda: signature_faults(folder, trusted.get(own)))
+def _signature(folder: Path, key: Path | None, named: Collection[str]) -> tuple[str, Part]:
+    """The signature over the whole folder, by the trusted `key` or by the one that the folder brings."""
+    found = _parsed(SIGNATURE, lambda: signature_faults(folder, key))
     if isinstance(found, str):
         return "", Part(faults=(found,))
     signer, faults = found
     if faults:
-        return "", Part(faults=tuple(faults))
-    whose = "a key that is trusted here" if trusted else "the key that the folder brings"
+        return "", Part(faults=tuple(f for f in faults if f.partition(": ")[0] not in named))
+    whose = "a key that is trusted here" if key else "the key that the folder brings"
     checked = f"{SIGNATURE} over every file, by {whose}: {signer}"
-    return signer, Part((checked,), (), () if trusted else (_whose(signer),))
+    return signer, Part((checked,), (), () if key else (_whose(signer),))
+
+
+def _stated(record: Mapping[str, Any], own: str) -> Part:
+    """That the record names the key which the folder brings."""
+    signing = record.get("signing")
+    named = signing.get("fingerprint") if isinstance(signing, Mapping) else None
+    if named == own:
+        return Part()
+    return Part(faults=(f"{RECORD}: signing.fingerprint: is {named}; {PUBLIC_KEY} is {own}",))
 
 
 def _whose(fingerprint: str) -> str:
@@ -97,19 +110,17 @@ def _whose(fingerprint: str) -> str:
     )
 
 
-def _documents(folder: Path, record: Mapping[str, Any]) -> Part:
-    """The provenance statement and the bill of materials, each against the record."""
-    from pipeline.release.bom import bom_faults
-    from pipeline.release.provenance import provenance_faults
-
-    checked: list[str] = []
+def _documents(folder: Path, record: Mapping[str, Any], key: Path | None) -> Part:
+    """The provenance statement, signed by `key` or signing.pub, and the bill of materials, against the record."""
+    readers: dict[str, Callable[[], list[str]]] = {
+        PROVENANCE: lambda: provenance_faults(folder, record, key),
+        BOM: lambda: bom_faults(folder, record),
+    }
     faults: list[str] = []
-    readers = {PROVENANCE: provenance_faults, BOM: bom_faults}
     for name, read in readers.items():
-        found = _parsed(name, partial(read, folder, record))
+        found = _parsed(name, read)
         faults += [found] if isinstance(found, str) else found
-        checked.append(f"{name} against {RECORD}")
-    return Part(tuple(checked), tuple(faults))
+    return Part(tuple(f"{name} against {RECORD}" for name in readers), tuple(faults))
 
 
 def _parsed(name: str, read: Callable[[], T]) -> T | str:

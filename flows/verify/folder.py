@@ -78,7 +78,8 @@ def verify_folder(
     if isinstance(record, str):
         return {}, Verification.of(str(folder), [Part(faults=(record,))])
     digests = _digests(folder, record)
-    signed_by, signature = attested(folder, record, key)
+    named = {fault.partition(": ")[0] for fault in digests.faults}
+    signed_by, signature = attested(folder, record, key, named)
     outcome, judged = judged_again(folder, record, today or datetime.now(UTC).date())
     parts = digests, signature, judged
     return record, Verification.of(str(folder), parts, outcome=outcome, signed_by=signed_by)

@@ -25,6 +25,7 @@ from pipeline.strict import nearest
 SCHEME = "models:/"
 _REFERENCE = re.compile(r"models:/([^/@\s]+)(?:/([1-9][0-9]*)|@([A-Za-z0-9_-]+))")
 _KIND = "mergegate.kind"
+LOCAL = ("", "file")  # schemes of an artifact store that is a folder of this machine
 # What MLflow says of a model, version or alias that it does not have.
 _UNKNOWN = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST")
 
@@ -127,7 +128,7 @@ def _artifacts(client: Any, uri: str, version: Any, path: str = "") -> Iterator[
     """
     source = client.get_model_version_download_uri(version.name, version.version)
     parts = urlsplit(source)
-    if parts.scheme in ("", "file"):
+    if parts.scheme in LOCAL:
         yield Path(unquote(parts.path) if parts.scheme else source) / path
         return
     from mlflow.artifacts import download_artifacts

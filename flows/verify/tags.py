@@ -9,11 +9,13 @@ from typing import Any
 
 from flows.verify.judged import compared, made_by_this_code
 from flows.verify.result import Part, attempt, count
-from pipeline.facts import canonical_json, read_json
+from pipeline.facts import canonical_json, digest_of, read_json
 from pipeline.release import store
 from pipeline.release.card import comparison_markdown
 from pipeline.release.registry import (
     ARTIFACT_DIGEST,
+    CHAMPION,
+    ESSENCE,
     ROLLBACK_DIGEST,
     ROLLBACK_VERSION,
     ROLLED_BACK,
@@ -34,6 +36,8 @@ def merge_tags_fit(version: Any, record: Mapping[str, Any]) -> Part:
     expected = attempt(Path(), lambda: _of_merge(record))
     if isinstance(expected, str):
         return Part(faults=(expected,))
+    if ESSENCE not in version.tags:  # as of versions registered before there was that tag
+        del expected[ESSENCE]
     faults = _differing(version, expected)
     reason = version.tags.get(ROLLED_BACK)
     notes = (f"Version {version.version} was rolled back: {reason}",) if reason else ()
@@ -77,6 +81,7 @@ def way_back(version: Any, target: Any | None, record: Mapping[str, Any]) -> Par
 def _of_merge(record: Mapping[str, Any]) -> dict[str, str]:
     identity = record["identity"]
     pins = {reference: pin["digest"] for reference, pin in identity["sources"].items()}
+    samples = {name: sha for name, sha in identity["samples"].items() if name != CHAMPION}
     tags = {
         "mergegate.kind": "merge",
         store.RELEASE_DIGEST: record["release_digest"],
@@ -88,6 +93,7 @@ def _of_merge(record: Mapping[str, Any]) -> dict[str, str]:
         "mergegate.verdict": canonical_json(record["verdict"]),
         "mergegate.method_rationale": "\n".join(t for t in record["method"].values() if t),
         ARTIFACT_DIGEST: identity["quantized"] or "",
+        ESSENCE: digest_of({**identity, "samples": samples}),
         ROLLBACK_DIGEST: record["rollback"]["digest"],
     }
     if made_by_this_code(record):

@@ -54,14 +54,18 @@ def _checked(folder: Path, record: Mapping[str, Any]) -> Part:
 def _differing(found: Mapping[str, str], record: Mapping[str, Any]) -> list[str]:
     """Where the model's files are not those of the record."""
     expected = record["quantized_files"]
-    if expected is None:  # the merge itself ships; the record has one digest of all its files
+    if expected is None:  # the merge itself ships
+        expected = record.get("merged_files")
+    if expected is None:  # before schema 3 the record had one digest of all its files
         judged = record["identity"]["merged"]
         same = digest_of(dict(found)) == judged
         return (
             [] if same else [f"the model's files: their digest is not {judged}, that of {RECORD}"]
         )
     if not isinstance(expected, Mapping):
-        raise InputError(f"{RECORD}: quantized_files: is no mapping of files to digests.")
+        raise InputError(
+            f"{RECORD}: quantized_files, merged_files: is no mapping of files to digests."
+        )
     wrong = {name: _fault(name, expected, found) for name in sorted({*expected, *found})}
     return [f"{name}: {fault}" for name, fault in wrong.items() if fault]
 

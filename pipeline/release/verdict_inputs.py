@@ -18,6 +18,7 @@ from pipeline.release.record import unmerged_set
 
 # The files of which release.json has a copy, by its field.
 _COPIES = {"verdict": "verdict.json", "quantization": "quantize.json"}
+_SINCE_3 = ("tasks",)  # fields that earlier schemas did not have
 
 
 def told(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,7 +29,9 @@ def told(record: Mapping[str, Any]) -> dict[str, Any]:
             **{key: identity[key] for key in ("golden", "outcome", "policy", "recipe", "samples")},
             "sources": {reference: pin["digest"] for reference, pin in identity["sources"].items()},
         },
+        "method": {key: record["method"][key] for key in ("name", "measured")},
         **{field: record[field] for field in (*fields, *_COPIES)},
+        **{field: record[field] for field in _SINCE_3 if field in record},
     }
 
 
@@ -52,6 +55,7 @@ def told_again(
     sources = {"base": members["base"]["reference"], **experts}
     heads = {name: read_json(folder / "evals" / f"{name}.json") for name in evaluations}
     latency = read_json(folder / "latency.json")
+    since_3 = {"tasks": {skill: asdict(facts) for skill, facts in tasks.items()}}
     return {
         "identity": {
             "golden": {skill: t.golden_digest for skill, t in tasks.items() if t.golden_digest},
@@ -67,5 +71,10 @@ def told_again(
         "latency": None if "skipped" in latency else latency,
         "refused": {} if plain["outcome"] == "promote" else {"plain task arithmetic": dict(plain)},
         "rollback": unmerged_set(sources["base"], experts, pins),
+        "method": {
+            "name": recipe.merge_method,
+            "measured": read_json(folder / "diagnosis.json")["rationale"],
+        },
         **{field: read_json(folder / name) for field, name in _COPIES.items()},
+        **{field: again for field, again in since_3.items() if field in record},
     }
