@@ -118,7 +118,7 @@ class Harness:
     def _kill(
         self, run: Run, moment: Any, number: int, candidate: str, champion: bool, own: bool
     ) -> bool:
-        where, seconds = run.where(), run.seconds
+        where, seconds = run.where(moment.target), run.seconds
         outlived = run.kill()
         self.moments.killed[where] += 1
         wrong = invariants.faults(

@@ -94,7 +94,7 @@ def _location(store: sqlite3.Connection, source: str) -> Path:
             "select artifact_location from logged_models where model_id = ?",
             (source.removeprefix("models:/"),),
         ).fetchall()
-        source = str(rows[0][0]) if rows else ""
+        source = str(rows[0][0]) if rows else f"an unknown place ({source})"
     return Path(source.removeprefix("file://"))
 
 

@@ -76,10 +76,10 @@ class Run:
                 found.append(stage_name(words[3:]))
         return found
 
-    def where(self) -> str:
-        """The stage or step that it is at, for the tally."""
+    def where(self, target: str = "") -> str:
+        """The stage or step that it is at, for the tally; of several stages at once `target`, if it is one of them."""
         if stages := self.stages():
-            return stages[0]
+            return target if target in stages else stages[0]
         words, done = self.words(), self.finished()
         if f"register {self.candidate}" in done:
             return ENDING

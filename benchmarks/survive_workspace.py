@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,10 +53,11 @@ class Workspace:
         return self.folder / "build" / candidate / "release"
 
 
-def make(work: Path, root: Path = ROOT) -> Workspace:
+def make(work: Path, root: Path = ROOT, experts: Sequence[str] = EXPERTS) -> Workspace:
     """The workspace WORK/workspace, with the code of the checkout `root` as it is now copied beside it.
 
-    The copy keeps an edit of the sources during a long run from changing what is measured.
+    The copy keeps an edit of the sources during a long run from changing what is measured. With fewer `experts` fewer
+    variants are evaluated; the merge is the same.
     """
     code, folder = work / "code", work / "workspace"
     for package in PACKAGES:
@@ -67,7 +68,7 @@ def make(work: Path, root: Path = ROOT) -> Workspace:
     write_tasks(folder)
     for candidate, weight in zip(CANDIDATES, (0.5, 0.4), strict=True):
         (folder / f"{candidate}.yaml").write_text(_RECIPE.format(weight=weight), encoding="utf-8")
-    (folder / "params.yaml").write_text(yaml.safe_dump(_params(), sort_keys=False), "utf-8")
+    (folder / "params.yaml").write_text(yaml.safe_dump(_params(experts), sort_keys=False), "utf-8")
     shutil.copy(root / "dvc.yaml", folder)
     subprocess.run(
         [sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"],
@@ -102,12 +103,12 @@ def _environment(work: Path, code: Path) -> dict[str, str]:
     }
 
 
-def _params() -> dict[str, Any]:
+def _params(experts: Sequence[str]) -> dict[str, Any]:
     rule = {"metric": "checksum", "range": [0, 5], "reference": "base", "margin": 4.9, "floor": 0}
     return {
         "name": NAME,
         "base": "models/base",
-        "experts": {name: f"models/base+models/{name}" for name in EXPERTS},
+        "experts": {name: f"models/base+models/{name}" for name in experts},
         "watch": "models",
         "candidates": {name: f"{name}.yaml" for name in CANDIDATES},
         "release": CANDIDATES[0],
