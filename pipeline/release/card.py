@@ -25,7 +25,7 @@ def render_card(record: Mapping[str, Any]) -> str:
         ("Why this method", _method(record["method"])),
         ("Sources", _sources(record)),
         ("What was refused, and why", _refused(record["refused"])),
-        ("Limits", _limits(record)),
+        ("Limits", _bullets(limits(record))),
         ("The way back", _way_back(record)),
         ("Provenance", _provenance(record)),
     )
@@ -147,24 +147,23 @@ def _against(verdict: Mapping[str, Any]) -> list[str]:
     return [reason["text"] for reason in verdict["reasons"] if reason["outcome"] != "promote"]
 
 
-def _limits(record: Mapping[str, Any]) -> str:
+def limits(record: Mapping[str, Any]) -> list[str]:
+    """What the verdict of a release does not show, a sentence each."""
     rows = record["verdict"]["rows"]
     tested = (
         f"{row['check']} ({row['artifact']}): "
         f"{row['n']} samples, margin {row['margin']:g}, error level {row['alpha']:g}"
         for row in rows
     )
-    return _bullets(
-        [
-            "Nothing is known of skills, languages and attacks outside the golden sets. "
-            "A safety suite finds what it asks about and no more.",
-            "A difference smaller than the margin may have passed; these were the samples: "
-            + "; ".join(tested),
-            "Scores hold for the decoding settings, "
-            "chat template and library versions of this release.",
-            _quantization(record),
-        ]
-    )
+    return [
+        "Nothing is known of skills, languages and attacks outside the golden sets. "
+        "A safety suite finds what it asks about and no more.",
+        "A difference smaller than the margin may have passed; these were the samples: "
+        + "; ".join(tested),
+        "Scores hold for the decoding settings, "
+        "chat template and library versions of this release.",
+        _quantization(record),
+    ]
 
 
 def _quantization(record: Mapping[str, Any]) -> str:

@@ -218,5 +218,7 @@ def _worth(path: Path) -> str:
 def _deterministic(algorithm: hashes.HashAlgorithm) -> ec.ECDSA:
     try:
         return ec.ECDSA(algorithm, deterministic_signing=True)
-    except UnsupportedAlgorithm:  # OpenSSL before 3.2: signatures differ each time, and hold all the same
+    except (
+        UnsupportedAlgorithm
+    ):  # OpenSSL before 3.2: signatures differ each time, and hold all the same
         return ec.ECDSA(algorithm)

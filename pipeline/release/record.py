@@ -15,9 +15,11 @@ from pipeline.evaluate.table import Table
 from pipeline.facts import digest_of
 from pipeline.recipe import Recipe
 
-SCHEMA = 2
-READABLE = (1, SCHEMA)  # the first one had no digests of its own fields
+SCHEMA = 3
+# 1 had no digests of its own fields; 2 neither tasks, merged files, environment nor a signature.
+READABLE = (1, 2, SCHEMA)
 DIGESTS = "digests"
+RECORD = "release.json"
 
 # pin["adapter"] and pin["model"] of pipeline.sources.pin, by the kind of expert.
 _ADAPTER, _MODEL = "adapter", "model"
@@ -58,6 +60,9 @@ def build_record(
     comparison: Table,
     seed: int,
     versions: Mapping[str, str],
+    merged_files: Mapping[str, str] | None = None,
+    tasks: Mapping[str, Mapping[str, Any]] | None = None,
+    environment: Mapping[str, Any] | None = None,
     domains: Mapping[str, str] | None = None,
     quantization: Mapping[str, Any] | None = None,
     latency: Mapping[str, Any] | None = None,
@@ -71,8 +76,10 @@ def build_record(
     not quantized. `golden`: SHA-256 of each skill's golden set. `samples`: SHA-256 of each
     variant's per-sample scores. `verdict` and `refused` (by candidate): verdicts as JSON.
     `versions`: of the code and of the libraries that results depend on. Outside the identity:
-    `latency` (measured), `domains`, `quantization`, `refused` and
-    `measured`, what the diagnosis says of the method (told, not judged).
+    `merged_files` ({path: SHA-256}, which `merged_digest` covers), `tasks` (by skill, as of
+    `TaskFacts`), `environment` (of `machine.describe_machine`), `latency` (measured), `domains`,
+    `quantization`, `refused` and `measured`, what the diagnosis says of the method (told, not
+    judged).
     """
     identity = {
         "recipe": {"digest": recipe.digest, "text": recipe.text},
@@ -95,7 +102,10 @@ def build_record(
         "method": {**_method(recipe), "measured": measured},
         "verdict": dict(verdict),
         "comparison": asdict(comparison),
+        "merged_files": None if merged_files is None else dict(merged_files),
         "quantized_files": None if quantized_files is None else dict(quantized_files),
+        "tasks": {skill: dict(facts) for skill, facts in (tasks or {}).items()},
+        "environment": dict(environment or {}),
         "quantization": dict(quantization or {}),
         "latency": dict(latency) if latency else None,
         "domains": dict(domains or {}),
@@ -121,18 +131,25 @@ def check_record(record: Mapping[str, Any], where: str) -> None:
 
 def record_faults(record: Any) -> list[str]:
     """The fields of a record that are not as it was written, each named; none for a sound one."""
+    sound: dict[str, bool] = {}
     try:
         members = {key: record["rollback"][key] for key in ("base", "experts")}
         files = record["quantized_files"]
-        sound = {
+        sound |= {
             "schema": type(record["schema"]) is int and record["schema"] in READABLE,
             "release_digest": record["release_digest"] == digest_of(record["identity"]),
             "rollback.digest": record["rollback"]["digest"] == digest_of(members),
             "quantized_files": record["identity"]["quantized"] == (files and digest_of(files)),
             "verdict.outcome": record["identity"]["outcome"] == record["verdict"]["outcome"],
         }
+        if sound["schema"] and record["schema"] > 2:
+            merged = record["merged_files"]
+            sound["merged_files"] = (
+                merged is None or digest_of(merged) == record["identity"]["merged"]
+            )
+            sound["signing"] = isinstance(record["signing"]["fingerprint"], str)
     except (KeyError, TypeError, ValueError) as error:
-        sound = {f"lacks {error}": False}
+        sound[f"lacks {error}"] = False
     wrong = [key for key, right in sound.items() if not right]
     return list(dict.fromkeys([*wrong, *_changed_fields(record)]))
 
@@ -152,6 +169,14 @@ def _changed_fields(record: Any) -> list[str]:
         return [DIGESTS]
     changed = sorted(key for key in {*stored, *now} if stored.get(key) != now.get(key))
     return changed + ([] if stored.keys() == now.keys() else [DIGESTS])
+
+
+def shipped_files(record: Mapping[str, Any]) -> dict[str, str]:
+    """The files of the model that ships, {path: SHA-256}; {} where a record has none of the merge's."""
+    files = record["quantized_files"]
+    if files is None:
+        files = record.get("merged_files")
+    return dict(files or {})
 
 
 def shipped(record: Mapping[str, Any]) -> str:

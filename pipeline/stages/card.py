@@ -1,18 +1,22 @@
-"""Stage `card`: the record, the model card and the evidence of a candidate, promoted or refused."""
+"""Stage `card`: the signed release folder of a candidate, promoted or refused."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from gates import Policy
 from gates.recompute import CHAMPION_FILE, LATENCY, LEDGER, POLICY, names_champion
 from pipeline.evaluate import comparison
-from pipeline.facts import digest_file, read_evaluation, read_json
+from pipeline.facts import digest_file, digest_of, read_evaluation, read_json
 from pipeline.params import Params, load_params
+from pipeline.quantize import CALIBRATION
 from pipeline.recipe import load_recipe
 from pipeline.release import build_record, write_bundle
-from pipeline.sources import artifact_digest, folder_digests
+from pipeline.release.machine import describe_machine
+from pipeline.report import examples_of
+from pipeline.sources import folder_digests
 from pipeline.stages.judge import latency, reference_files, was_quantized
 from pipeline.stages.workspace import BUILD, ENVIRONMENT, GOLDEN, HASHES, all_pins
 
@@ -22,6 +26,7 @@ def run(candidate: str) -> None:
     params, folder = load_params(), BUILD / candidate
     scores = score_files(params, candidate)
     quantized = was_quantized(candidate)
+    merged_files = folder_digests(folder / "merged", HASHES)
     record = build_record(
         name=params.name,
         candidate=candidate,
@@ -29,7 +34,8 @@ def run(candidate: str) -> None:
         base=params.base,
         experts=params.experts,
         pins=all_pins(params, candidate),
-        merged_digest=artifact_digest(folder / "merged", HASHES),
+        merged_digest=digest_of(merged_files),
+        merged_files=merged_files,
         quantized_files=folder_digests(folder / "quantized", HASHES) if quantized else None,
         golden=read_json(GOLDEN)["digests"],
         samples={name: digest_file(path) for name, path in scores.items()},
@@ -37,13 +43,22 @@ def run(candidate: str) -> None:
         comparison=comparison([read_evaluation(_head(path)) for path in scores.values()]),
         seed=params.seed,
         versions=read_json(ENVIRONMENT),
+        tasks=tasks(scores["merged"]),
+        environment=describe_machine(),
         domains=params.domains,
         quantization=read_json(folder / "quantize.json"),
         latency=latency(candidate),
         refused=refused(folder),
         measured=read_json(folder / "diagnosis.json")["rationale"],
     )
-    write_bundle(folder / "release", record, evidence(params, folder, scores))
+    shown = examples_of(params, candidate)
+    write_bundle(folder / "release", record, evidence(params, folder, scores), examples=shown)
+
+
+def tasks(samples: Path) -> dict[str, Any]:
+    """What each skill's scores depend on besides the model: task, golden set, samples."""
+    facts = read_evaluation(_head(samples)).tasks
+    return {skill: asdict(task) for skill, task in facts.items()}
 
 
 def score_files(params: Params, candidate: str) -> dict[str, Path]:
@@ -60,7 +75,7 @@ def score_files(params: Params, candidate: str) -> dict[str, Path]:
 def evidence(params: Params, folder: Path, scores: dict[str, Path]) -> dict[str, Path]:
     """What the verdict was computed from, by its path in the release folder; see `gates.recompute`."""
     names = ["compat.json", "diagnosis.json", "heatmap.png", "verdict.json", "plain.verdict.json"]
-    names += ["comparison.csv", "quantize.json", POLICY, LATENCY]
+    names += ["comparison.csv", "quantize.json", CALIBRATION, POLICY, LATENCY]
     if (folder / LEDGER).is_file():  # `dvc repro` alone asks no registry
         names.append(LEDGER)
     files = {name: folder / name for name in names}

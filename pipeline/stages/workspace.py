@@ -16,6 +16,7 @@ from pipeline.sources import Reference, Source, open_source, pin
 BUILD = Path("build")
 SOURCES = BUILD / "sources.json"
 ENVIRONMENT = BUILD / "environment.json"
+SIGNING = BUILD / "signing.json"
 GOLDEN = BUILD / "golden.json"
 PLAIN = BUILD / "plain"
 EVALS = BUILD / "evals"
@@ -42,6 +43,14 @@ def environment() -> dict[str, str]:
     """Versions of all that results depend on; `code` is the SHA-256 of mergegate's own modules."""
     found = {"python": platform.python_version(), "machine": platform.machine()}
     return {**found, **package_versions("mergegate", *_PACKAGES), "code": code_digest()}
+
+
+def signer() -> dict[str, str]:
+    """Who signs releases: fingerprint and algorithm of the key, and the method. Makes a key where there is none."""
+    from pipeline.release.bundle import signing
+    from pipeline.release.keys import load_signing_key
+
+    return signing(load_signing_key())
 
 
 def code_digest() -> str:

@@ -74,6 +74,7 @@ def write_workspace(folder: Path, policy: Mapping[str, Any] = POLICY) -> None:
     pins = {reference: _pin(reference) for reference in ("models/base", *EXPERTS.values())}
     write_json(build / "sources.json", {"pins": pins})
     write_json(build / "environment.json", environment())
+    write_json(build / "signing.json", {"fingerprint": "f" * 64})
     write_json(build / "golden.json", {"digests": GOLDEN, "findings": []})
     for name in ("merged", "quantized"):
         write_text(ours / name / "model.safetensors", f"the weights of {name}")
@@ -82,6 +83,7 @@ def write_workspace(folder: Path, policy: Mapping[str, Any] = POLICY) -> None:
     write_json(ours / "diagnosis.json", {"rationale": "They hardly touch."})
     write_text(ours / "heatmap.png", "a picture")
     write_json(ours / "quantize.json", {"scheme": "W4A16"})
+    write_text(ours / "calibration.jsonl", "")
     write_json(ours / "latency.json", LATENCY)
     write_json(ours / "ledger.json", {"uses": {GOLDEN["json"]: 3}, "judged_before": []})
     digests = {name: pins[reference]["digest"] for name, reference in EXPERTS.items()}

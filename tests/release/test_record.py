@@ -127,12 +127,41 @@ def test_a_field_without_a_digest_is_refused(
         read_bundle(folder)
 
 
-def test_a_record_of_the_first_schema_still_reads(bundle: Callable[..., Path]) -> None:
-    folder = bundle()
-    old = {**read_json(folder / "release.json"), "schema": 1}
-    del old["digests"]
+ADDED = ("signing", "tasks", "merged_files", "environment")  # to the fields of a record by schema 3
+
+
+def unsigned(folder: Path, schema: int) -> dict[str, Any]:
+    """Make a release folder one of an earlier schema, and give its record."""
+    for name in ("model.sig", "provenance.intoto.json", "signing.pub", "bom.cdx.json"):
+        (folder / name).unlink()
+    old = {**read_json(folder / "release.json"), "schema": schema}
+    old = {key: value for key, value in old.items() if key not in (*ADDED, "digests")}
+    old["files"] = {
+        n: d for n, d in old["files"].items() if n not in ("signing.pub", "bom.cdx.json")
+    }
+    old = old if schema == 1 else with_digests(old)
     write_json(folder / "release.json", old)
+    return old
+
+
+@pytest.mark.parametrize("schema", [1, 2])
+def test_a_record_of_an_earlier_schema_still_reads(
+    bundle: Callable[..., Path], schema: int
+) -> None:
+    folder = bundle()
+    old = unsigned(folder, schema)
     assert read_bundle(folder) == old
+
+
+def test_a_release_that_pretends_to_be_from_before_signatures_may_hold_none(
+    bundle: Callable[..., Path],
+) -> None:
+    folder = bundle()
+    signature = (folder / "model.sig").read_bytes()
+    unsigned(folder, 2)
+    (folder / "model.sig").write_bytes(signature)
+    with pytest.raises(CorruptArtifactError, match=r"model\.sig is no part of the release"):
+        read_bundle(folder)
 
 
 def test_a_newer_record_is_not_taken_for_one_of_the_first_schema(
@@ -154,7 +183,8 @@ def test_a_file_that_is_not_recorded_is_refused_and_named(bundle: Callable[..., 
 def test_a_release_folder_reads_back_as_it_was_written(bundle: Callable[..., Path]) -> None:
     folder = bundle()
     assert (folder / "recipe.yaml").read_text() == RECIPE
-    assert set(read_bundle(folder)["files"]) == {"README.md", "recipe.yaml", "verdict.json"}
+    written = {"README.md", "recipe.yaml", "report.html", "bom.cdx.json", "signing.pub"}
+    assert set(read_bundle(folder)["files"]) == {*written, "verdict.json"}
 
 
 def test_the_same_record_gives_the_same_bytes(bundle: Callable[..., Path]) -> None:
