@@ -9,15 +9,18 @@ release.
 
 from pipeline.release.bundle import read_bundle, write_bundle
 from pipeline.release.card import render_card
+from pipeline.release.history import status
 from pipeline.release.record import build_record, unmerged_set
 from pipeline.release.registry import Registered, log_refusal, register_merge, register_unmerged
-from pipeline.release.rollback import Rollback, rehearse, rollback, status
+from pipeline.release.rehearsal import Rehearsal, rehearse_version
+from pipeline.release.rollback import Rollback, rehearse, rollback
 from pipeline.release.unmerged import Answer, Probe
 
 __all__ = [
     "Answer",
     "Probe",
     "Registered",
+    "Rehearsal",
     "Rollback",
     "build_record",
     "log_refusal",
@@ -25,6 +28,7 @@ __all__ = [
     "register_merge",
     "register_unmerged",
     "rehearse",
+    "rehearse_version",
     "render_card",
     "rollback",
     "status",

@@ -1,24 +1,35 @@
-"""The way back, rehearsed at each release and taken by one command; and the registry's history."""
+"""The way back, rehearsed at each release and taken by one command, in seconds.
+
+A target that was rehearsed is looked at (`wholeness`) and becomes champion at once; one that was not
+is rehearsed first, whatever time that takes. docs/decisions/0013 says why.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipeline.errors import EnvironmentFault, InputError
-from pipeline.release import store
-from pipeline.release.changes import CHAMPION
+from pipeline.errors import InputError
+from pipeline.release import changes, store
+from pipeline.release.history import registered_model
 from pipeline.release.registry import (
-    REFUSAL,
+    CHAMPION,
+    MERGE,
     ROLLBACK_DIGEST,
     ROLLBACK_VERSION,
     ROLLED_BACK,
     UNMERGED,
 )
-from pipeline.release.unmerged import Answer, rehearse_unmerged
-from pipeline.strict import nearest
+from pipeline.release.rehearsal import rehearse_version as rehearse_version
+from pipeline.release.standing import Change
+from pipeline.release.standing import changes as all_changes
+from pipeline.release.unmerged import Answer
+from pipeline.release.wholeness import check_whole, known, look
+
+TO_UNMERGED, TO_PREVIOUS = "unmerged", "previous"
+ROLLBACK = "rollback"  # the kind of its change
+NO_REASON = "no reason given"
 
 
 @dataclass(frozen=True)
@@ -28,112 +39,108 @@ class Rollback:
     name: str
     champion: int  # before
     target: int
+    target_kind: str  # merge or unmerged
     target_digest: str
-    answers: tuple[Answer, ...]
+    answers: tuple[Answer, ...]  # of an unmerged set that was loaded
+    checked: tuple[str, ...]  # what was checked of the target, in words
     moved: bool
+    change: Change | None = None  # who, when and why, where it moved
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values."""
         return asdict(self)
 
 
-def rehearse(uri: str, name: str, cache: Path | None = None) -> Rollback:
-    """Load the champion's rollback target, check every digest, ask the probe; the champion stays.
+def rehearse(uri: str, name: str, cache: Path | None = None, *, to: str = TO_UNMERGED) -> Rollback:
+    """Read the target of a rollback wholly, as `rehearse_version` does; the champion stays.
 
-    Where the champion is an unmerged set already, that one is rehearsed. Raises
-    CorruptArtifactError where bytes are not as registered, EnvironmentFault where the bytes are
-    right and the answers are not.
+    `to` as for `rollback`. Raises what `rehearse_version` raises.
     """
     with store.connect(uri, existing=True) as client:
         champion = _champion(client, name)
-        version, digest = _target(champion)
-        target = client.get_model_version(name, str(version))
-        source = client.get_model_version_download_uri(name, target.version)
-    with TemporaryDirectory(prefix="mergegate-") as scratch:
-        with store.connect(uri, existing=True):
-            from mlflow.artifacts import download_artifacts
-
-            folder = Path(download_artifacts(source, dst_path=scratch, tracking_uri=uri))
-        answers = rehearse_unmerged(folder, digest, cache)
-    _check_answers(name, answers)
-    return Rollback(name, int(champion.version), version, digest, answers, moved=False)
+        last = changes.head(uri, name) if to == TO_PREVIOUS else None
+        target = _target(client, champion, last, to)
+        _, kind, digest = known(client, name, target)
+        _check_pointer(champion, target, digest)
+    seen = rehearse_version(uri, name, target, cache)
+    before = int(champion.version)
+    return Rollback(name, before, target, kind, digest, seen.answers, seen.checked, moved=False)
 
 
-def rollback(uri: str, name: str, why: str, cache: Path | None = None) -> Rollback:
-    """Rehearse, then make the target the champion; the version it replaces keeps `why` as a tag.
+def rollback(
+    uri: str,
+    name: str,
+    why: str,
+    cache: Path | None = None,
+    *,
+    to: str = TO_UNMERGED,
+    thorough: bool = False,
+    journal: Path | None = None,
+) -> Rollback:
+    """Make a target the champion; the version it replaces keeps `why` as a tag. Twice is as once.
 
-    It does not become champion again by itself: remove its tag `mergegate.rolled_back` to
-    allow it. Where the champion is an unmerged set already, nothing changes.
+    `to`: `unmerged`, what the champion's rollback pointer names; `previous`, the champion before the
+    last promotion; or a version's number. The target is looked at, and rehearsed before where it
+    never was, or with `thorough`. What is replaced does not become champion again by itself, but by
+    its number: then its tag `mergegate.rolled_back` is cleared. The change is entered into
+    `journal`, see `changes.move_champion`.
+
+    Raises InputError where there is no such target or the champion was moved by hand,
+    CorruptArtifactError where the target is not whole, Overtaken where another change came first.
     """
-    rehearsed = rehearse(uri, name, cache)
-    if rehearsed.target == rehearsed.champion:
-        return rehearsed
+    with store.connect(uri, existing=True) as client:
+        champion = _champion(client, name)
+        last = changes.settle(uri, name, journal)
+        assert last is not None  # there is a champion
+        now = client.get_model_version(name, str(last.version))
+        target = _target(client, now, last, to)
+        found, kind, digest = known(client, name, target)
+        _check_pointer(now, target, digest)
+    report = Rollback(name, int(champion.version), target, kind, digest, (), (), moved=False)
+    report = _checked(uri, report, cache, thorough)
+    if target == last.version:
+        _clear(uri, name, found)
+        return replace(report, moved=target != report.champion)
     with store.connect(uri, existing=True) as client:
         # The tag first: a command that is killed here leaves the champion for a second one to find.
-        reason = store.fitting(why or "no reason given", store.VERSION_TAG_LIMIT)
-        client.set_model_version_tag(name, str(rehearsed.champion), ROLLED_BACK, reason)
-        client.set_registered_model_alias(name, CHAMPION, str(rehearsed.target))
-    return Rollback(**{**vars(rehearsed), "moved": True})
-
-
-def status(uri: str, name: str) -> dict[str, Any]:
-    """Champion, rollback target and history of a registered model, as JSON values.
-
-    `champion`, `target`: a version as in `history`, None where there is none. `history`: every
-    version, oldest first. `refusals`: every refused candidate, oldest first.
-    """
-    with store.connect(uri, existing=True) as client:
-        refusals = _refusals(client, name)
-        known = client.search_registered_models(f"name = '{name}'")
-        # A model of which every candidate was refused is known by its refusals alone.
-        aliases = _model(client, name).aliases if known or not refusals else {}
-        versions = client.search_model_versions(f"name = '{name}'")
-        entries = {int(version.version): _entry(version) for version in versions}
-        champion = entries.get(int(aliases.get(CHAMPION, 0)))
-        return {
-            "name": name,
-            "champion": champion,
-            "target": entries.get(champion["rollback_version"]) if champion else None,
-            "history": [entries[number] for number in sorted(entries)],
-            "refusals": refusals,
-        }
-
-
-def _entry(version: Any) -> dict[str, Any]:
-    tags = version.tags
-    target = tags.get(ROLLBACK_VERSION)
-    return {
-        "version": int(version.version),
-        "kind": tags.get("mergegate.kind"),
-        "candidate": tags.get("mergegate.candidate"),
-        "created": version.creation_timestamp,  # milliseconds since 1970, UTC
-        "release_digest": tags.get(store.RELEASE_DIGEST),
-        "rollback_version": int(target) if target else None,
-        "rollback_digest": tags.get(ROLLBACK_DIGEST),
-        "rolled_back": tags.get(ROLLED_BACK),
-    }
-
-
-def _refusals(client: Any, name: str) -> list[dict[str, Any]]:
-    experiment = client.get_experiment_by_name(name)
-    if experiment is None:
-        return []
-    runs = client.search_runs(
-        [experiment.experiment_id], f"tags.`mergegate.kind` = '{REFUSAL}'", order_by=["start_time"]
+        if ROLLED_BACK not in found.tags and now.tags.get("mergegate.kind") == MERGE:
+            reason = store.fitting(why or NO_REASON, store.VERSION_TAG_LIMIT)
+            client.set_model_version_tag(name, now.version, ROLLED_BACK, reason)
+    change = changes.move_champion(
+        uri,
+        name,
+        target,
+        expected=last.number,
+        kind=ROLLBACK,
+        why=why or NO_REASON,
+        release_digest=digest,
+        journal=journal,
     )
-    return [
-        {
-            "run_id": run.info.run_id,
-            "candidate": run.data.tags.get("mergegate.candidate"),
-            "outcome": run.data.tags.get("mergegate.outcome"),
-            "created": run.info.start_time,
-        }
-        for run in runs
-    ]
+    _clear(uri, name, found)
+    return replace(report, moved=True, change=change)
+
+
+def _checked(uri: str, report: Rollback, cache: Path | None, thorough: bool) -> Rollback:
+    """The report with what was checked of its target, of which nothing was wrong."""
+    if not thorough:
+        with store.connect(uri, existing=True) as client:
+            seen = look(client, report.name, report.target)
+        if seen.rehearsed or seen.kind == MERGE:
+            check_whole(seen, report.name)
+            return replace(report, checked=seen.checked)
+    done = rehearse_version(uri, report.name, report.target, cache)
+    return replace(report, answers=done.answers, checked=done.checked)
+
+
+def _clear(uri: str, name: str, version: Any) -> None:
+    """Take the tag of an earlier rollback from a version that is champion again."""
+    if ROLLED_BACK in version.tags:
+        with store.connect(uri, existing=True) as client:
+            client.delete_model_version_tag(name, version.version, ROLLED_BACK)
 
 
 def _champion(client: Any, name: str) -> Any:
-    aliases = _model(client, name).aliases
+    aliases = registered_model(client, name).aliases
     if CHAMPION not in aliases:
         raise InputError(
             f"{name}: has no champion, so there is nothing to roll back from. "
@@ -142,16 +149,21 @@ def _champion(client: Any, name: str) -> Any:
     return client.get_model_version(name, str(aliases[CHAMPION]))
 
 
-def _model(client: Any, name: str) -> Any:
-    """The registered model `name`. Raises InputError with the nearest name there is."""
-    if found := client.search_registered_models(f"name = '{name}'"):
-        return found[0]
-    others = [model.name for model in client.search_registered_models()]
-    hint = nearest(name, others) if others else " Nothing is registered here yet."
-    raise InputError(f"{name}: not a registered model.{hint}")
+def _target(client: Any, champion: Any, last: Change | None, to: str) -> int:
+    """The version that `to` means. Raises InputError."""
+    if to == TO_UNMERGED:
+        return _pointer(champion)[0]
+    if to == TO_PREVIOUS:
+        return _previous(client, champion.name, last)
+    if to.isascii() and to.isdigit() and int(to) > 0:
+        return int(to)
+    raise InputError(
+        f"--to is {to!r}; it must be {TO_PREVIOUS}, {TO_UNMERGED} or the number of a version. "
+        f"`mergegate status {champion.name}` lists the versions."
+    )
 
 
-def _target(champion: Any) -> tuple[int, str]:
+def _pointer(champion: Any) -> tuple[int, str]:
     """The version and digest that a rollback pointer names; an unmerged set is its own target."""
     tags = champion.tags
     if tags.get("mergegate.kind") == UNMERGED:
@@ -159,17 +171,39 @@ def _target(champion: Any) -> tuple[int, str]:
     if ROLLBACK_VERSION not in tags or ROLLBACK_DIGEST not in tags:
         raise InputError(
             f"{champion.name} version {champion.version}: carries no rollback pointer, "
-            "so it was not registered by mergegate. Move the alias by hand in MLflow."
+            "so it was not registered by mergegate. Name a version with --to, or move the alias by "
+            f"hand in MLflow and record that with `mergegate doctor {champion.name} --mend --adopt`."
         )
     return int(tags[ROLLBACK_VERSION]), tags[ROLLBACK_DIGEST]
 
 
-def _check_answers(name: str, answers: tuple[Answer, ...]) -> None:
-    if wrong := [a for a in answers if not a.agrees]:
-        listed = "; ".join(f"{a.expert}: {a.observed!r} instead of {a.expected!r}" for a in wrong)
-        raise EnvironmentFault(
-            f"{name}: the rollback target's bytes are as released, "
-            f"but it answers differently here ({listed}). "
-            "Install the library versions that release.json of the champion lists; "
-            "if the new answers will do, move the alias by hand in MLflow."
+def _check_pointer(champion: Any, target: int, digest: str) -> None:
+    """Raise InputError where the champion's pointer names `target` and it is another by now."""
+    tags = champion.tags
+    expected = tags.get(ROLLBACK_DIGEST)
+    if expected and tags.get(ROLLBACK_VERSION) == str(target) and expected != digest:
+        raise InputError(
+            f"{champion.name} version {target}: its digest is {digest}, and version {champion.version} "
+            f"names {expected} as its way back: it was changed in MLflow. "
+            f"`mergegate doctor {champion.name}` says what is left."
         )
+
+
+def _previous(client: Any, name: str, last: Change | None) -> int:
+    """The champion before the last change that was no rollback: so asking twice is as asking once."""
+    history = {change.number: change for change in all_changes(client, name)}
+    if last is not None:
+        history[last.number] = last
+    forward = [history[number] for number in sorted(history) if history[number].kind != ROLLBACK]
+    version = forward[-1].previous if forward else None
+    if version is None:
+        raise InputError(
+            f"{name}: the registry knows of no champion before this one. "
+            f"Use --to {TO_UNMERGED}, or the number of a version: `mergegate status {name}` lists them."
+        )
+    if why := client.get_model_version(name, str(version)).tags.get(ROLLED_BACK):
+        raise InputError(
+            f"{name}: the champion before was version {version}, which was rolled back itself ({why}). "
+            f"Use --to {version} if it is to serve again, or --to {TO_UNMERGED}."
+        )
+    return version

@@ -14,6 +14,7 @@ from release_family import register_all, register_target, verdict
 from pipeline.errors import CorruptArtifactError, EnvironmentFault, InputError
 from pipeline.facts import read_json, write_json
 from pipeline.release import log_refusal, rehearse, rollback, status
+from pipeline.release.changes import adopt
 
 Bundle = Callable[..., Path]
 
@@ -169,8 +170,14 @@ def test_a_champion_that_someone_else_registered_has_no_way_back(uri: str, bundl
     client = MlflowClient(uri, uri)
     strange = client.create_model_version("harbor", "models:/harbor/2")
     client.set_registered_model_alias("harbor", "champion", strange.version)
-    with pytest.raises(InputError, match="carries no rollback pointer"):
+    with pytest.raises(InputError, match="somebody moved it in MLflow"):
         rollback(uri, "harbor", "why")
+    with pytest.raises(InputError, match="carries no rollback pointer"):
+        rehearse(uri, "harbor")
+    adopt(uri, "harbor", "a trial", None)
+    with pytest.raises(InputError, match=r"carries no rollback pointer.*Name a version with --to"):
+        rollback(uri, "harbor", "why")
+    assert rollback(uri, "harbor", "why", to="2").moved
 
 
 def test_an_unknown_model_names_the_nearest_one(uri: str, bundle: Bundle) -> None:

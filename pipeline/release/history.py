@@ -1,0 +1,99 @@
+"""The registry's history of one model: champion, way back, versions, changes, refusals."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from pipeline.errors import InputError
+from pipeline.release import store
+from pipeline.release.registry import (
+    CHAMPION,
+    REFUSAL,
+    ROLLBACK_DIGEST,
+    ROLLBACK_VERSION,
+    ROLLED_BACK,
+)
+from pipeline.release.standing import changes
+from pipeline.release.wholeness import look
+from pipeline.strict import nearest
+
+_LAST = 10  # changes that `status` gives
+
+
+def status(uri: str, name: str) -> dict[str, Any]:
+    """Champion, rollback target and history of a registered model, as JSON values.
+
+    `champion`, `target`: a version as in `history`, None where there is none. `history`: every
+    version, oldest first. `refusals`: every refused candidate, oldest first. `changes`: the last
+    ones of the champion, newest first, with person, reason and time. `target_look`: whether the
+    target is whole, see `wholeness.Look`; None where there is no target.
+    """
+    with store.connect(uri, existing=True) as client:
+        refusals = _refusals(client, name)
+        known = client.search_registered_models(f"name = '{name}'")
+        # A model of which every candidate was refused is known by its refusals alone.
+        aliases = registered_model(client, name).aliases if known or not refusals else {}
+        versions = client.search_model_versions(f"name = '{name}'")
+        entries = {int(version.version): _entry(version) for version in versions}
+        champion = entries.get(int(aliases.get(CHAMPION, 0)))
+        target = champion["rollback_version"] if champion else None
+        return {
+            "name": name,
+            "champion": champion,
+            "target": entries.get(target) if target else None,
+            "target_look": _look(client, name, target) if target else None,
+            "changes": [asdict(change) for change in reversed(changes(client, name)[-_LAST:])],
+            "history": [entries[number] for number in sorted(entries)],
+            "refusals": refusals,
+        }
+
+
+def _entry(version: Any) -> dict[str, Any]:
+    tags = version.tags
+    target = tags.get(ROLLBACK_VERSION)
+    return {
+        "version": int(version.version),
+        "kind": tags.get("mergegate.kind"),
+        "candidate": tags.get("mergegate.candidate"),
+        "created": version.creation_timestamp,  # milliseconds since 1970, UTC
+        "release_digest": tags.get(store.RELEASE_DIGEST),
+        "rollback_version": int(target) if target else None,
+        "rollback_digest": tags.get(ROLLBACK_DIGEST),
+        "rolled_back": tags.get(ROLLED_BACK),
+    }
+
+
+def _refusals(client: Any, name: str) -> list[dict[str, Any]]:
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        return []
+    runs = client.search_runs(
+        [experiment.experiment_id], f"tags.`mergegate.kind` = '{REFUSAL}'", order_by=["start_time"]
+    )
+    return [
+        {
+            "run_id": run.info.run_id,
+            "candidate": run.data.tags.get("mergegate.candidate"),
+            "outcome": run.data.tags.get("mergegate.outcome"),
+            "created": run.info.start_time,
+        }
+        for run in runs
+    ]
+
+
+def _look(client: Any, name: str, version: int) -> dict[str, Any]:
+    """Whether a version is whole; one that is gone has that as its fault."""
+    try:
+        return look(client, name, version).to_json()
+    except InputError as error:
+        return {"version": version, "faults": [str(error)], "checked": [], "rehearsed": None}
+
+
+def registered_model(client: Any, name: str) -> Any:
+    """The registered model `name`. Raises InputError with the nearest name there is."""
+    if found := client.search_registered_models(f"name = '{name}'"):
+        return found[0]
+    others = [model.name for model in client.search_registered_models()]
+    hint = nearest(name, others) if others else " Nothing is registered here yet."
+    raise InputError(f"{name}: not a registered model.{hint}")
