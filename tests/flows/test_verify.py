@@ -41,6 +41,14 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def auditors_desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A current folder that trusts no key, whatever lies in the checkout."""
+    (tmp_path / "desk").mkdir()
+    monkeypatch.chdir(tmp_path / "desk")
+    monkeypatch.delenv("MERGEGATE_SIGNING_KEY", raising=False)
+
+
 @pytest.fixture
 def release(workspace: Path, tmp_path: Path) -> Path:
     """A copy of the release folder, away from its workspace."""
@@ -50,7 +58,8 @@ def release(workspace: Path, tmp_path: Path) -> Path:
 FILES = (
     *("README.md", "recipe.yaml", "policy.json", "latency.json", "ledger.json", "verdict.json"),
     *("plain.verdict.json", "comparison.csv", "compat.json", "diagnosis.json", "heatmap.png"),
-    *("quantize.json", "merge.json"),
+    *("quantize.json", "merge.json", "calibration.jsonl", "report.html", "bom.cdx.json"),
+    *("signing.pub", "model.sig", "provenance.intoto.json"),
     *(
         f"evals/{variant}{end}"
         for variant in ("base", "tone", "json", "plain", "merged", "quantized")
@@ -59,8 +68,8 @@ FILES = (
 )
 FIELDS = (
     *("schema", "name", "candidate", "release_digest", "identity", "method", "verdict"),
-    *("comparison", "quantized_files", "quantization", "latency", "domains", "rollback"),
-    *("refused", "files", "digests"),
+    *("comparison", "merged_files", "quantized_files", "quantization", "latency", "domains"),
+    *("rollback", "refused", "tasks", "environment", "signing", "files", "digests"),
 )
 
 
@@ -104,12 +113,12 @@ def test_a_release_as_it_was_written_is_sound(release: Path) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_one_flipped_byte_is_found_and_its_file_named(release: Path, name: str) -> None:
-    content = bytearray((release / name).read_bytes())
+    content = bytearray((release / name).read_bytes() or b"\0")  # an empty file gets a byte
     content[len(content) // 2] ^= 1
     (release / name).write_bytes(content)
     found = verify(release)
     assert found.exit_code == 2
-    assert f"{name}: changed" in found.faults
+    assert any(fault.startswith(f"{name}: ") for fault in found.faults), found.faults
 
 
 @pytest.mark.parametrize("field", FIELDS)
@@ -216,7 +225,7 @@ def test_what_is_no_record_is_told_so_and_never_ends_in_a_traceback(
     (release / "release.json").write_text(content)
     found = verify(release)
     assert found.exit_code == 2
-    assert all("release.json" in fault or "is no part" in fault for fault in found.faults)
+    assert any(fault.startswith("release.json: ") for fault in found.faults)
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name.endswith((".json", ".jsonl"))])
