@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from pipeline.facts import read_json
@@ -89,7 +90,7 @@ def record_release(params: Params, candidate: str, expected: int | None) -> dict
     `expected`: what `note_champion` gave when the release began. Raises Overtaken where the
     champion has changed since.
     """
-    from pipeline.release import log_refusal, read_bundle, register_merge
+    from pipeline.release import log_refusal, read_bundle, register_merge, rehearse_version
 
     folder, uri = BUILD / candidate, params.registry_uri
     record = read_bundle(folder / "release")
@@ -97,6 +98,8 @@ def record_release(params: Params, candidate: str, expected: int | None) -> dict
         return {"run": log_refusal(uri, params.name, folder / "release"), "version": None}
     _check_judged_champion(params, expected)
     target = _register_unmerged(params, record)
+    # Before the champion moves: a merge whose way back does not hold is not promoted.
+    rehearse_version(uri, params.name, target, CACHE)
     registered = register_merge(
         uri,
         params.name,
@@ -169,10 +172,20 @@ def read_status(uri: str, name: str) -> dict[str, Any]:
     return status(uri, name)
 
 
-def roll_back(uri: str, name: str, *, why: str, rehearse: bool) -> dict[str, Any]:
-    """Move the champion to its rollback target, or only load and probe the target."""
+def roll_back(
+    uri: str,
+    name: str,
+    *,
+    why: str,
+    rehearse: bool,
+    to: str = "unmerged",
+    thorough: bool = False,
+    journal: Path | None = None,
+) -> dict[str, Any]:
+    """Move the champion to a target, see `release.rollback`; with `rehearse` only read and probe the target."""
     from pipeline import release
 
     if rehearse:
-        return release.rehearse(uri, name, CACHE).to_json()
-    return release.rollback(uri, name, why, CACHE).to_json()
+        return release.rehearse(uri, name, CACHE, to=to).to_json()
+    moved = release.rollback(uri, name, why, CACHE, to=to, thorough=thorough, journal=journal)
+    return moved.to_json()
