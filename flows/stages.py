@@ -18,7 +18,7 @@ from pipeline.facts import read_json
 from pipeline.params import Params
 from pipeline.recipe import load_recipe
 from pipeline.sources import Reference
-from pipeline.stages.workspace import ENVIRONMENT, environment
+from pipeline.stages.workspace import ENVIRONMENT, SIGNING, environment, signer
 
 LOGS = Path(".mergegate/logs")
 FAILURES = Path(".mergegate/failures")
@@ -58,7 +58,7 @@ def unwatched(params: Params, candidate: str) -> list[str]:
     """The stages that must look again whatever DVC says: they read what it does not see.
 
     It sees what lies below `watch`. A hub's branch or a registry's version can change behind its back, and so can
-    mergegate itself and its libraries, whose versions `sources` writes down.
+    mergegate itself and its libraries, whose versions `sources` writes down, and the key that signs.
     """
     recipe = load_recipe(params.recipe(candidate))
     stated = [Reference.parse(text) for text in (params.base, *params.experts.values())]
@@ -69,7 +69,10 @@ def unwatched(params: Params, candidate: str) -> list[str]:
         if not all(_below(params.watch, reference) for reference in references)
     ]
     upgraded = not ENVIRONMENT.is_file() or read_json(ENVIRONMENT) != environment()
-    return list(dict.fromkeys(["sources", *found] if upgraded else found))
+    # Asked for here, so that whoever runs the release sees the warning about a key made at first use.
+    signs = signer()
+    rekeyed = SIGNING.is_file() and read_json(SIGNING) != signs
+    return list(dict.fromkeys(["sources", *found] if upgraded or rekeyed else found))
 
 
 def _below(folder: Path, reference: Reference) -> bool:

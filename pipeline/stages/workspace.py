@@ -54,12 +54,12 @@ def signer() -> dict[str, str]:
 
 
 def code_digest() -> str:
-    """SHA-256 over the source files of `pipeline` and `gates`, so that a changed method runs its stages again."""
+    """SHA-256 over the source files and templates of `pipeline` and `gates`, so that a changed method runs its stages again."""
     import gates
 
     total = hashlib.sha256()
     for package in (Path(__file__).parents[1], Path(gates.__file__).parent):
-        for file in sorted(package.rglob("*.py")):
+        for file in sorted(f for f in package.rglob("*") if f.suffix in (".py", ".j2")):
             total.update(file.relative_to(package.parent).as_posix().encode() + b"\0")
             total.update(hashlib.sha256(file.read_bytes()).digest())
     return total.hexdigest()

@@ -13,7 +13,7 @@ from pipeline.errors import EnvironmentFault, InputError, MergegateError
 from pipeline.facts import write_json
 from pipeline.params import Params, load_params
 from pipeline.stages.__main__ import STAGES
-from pipeline.stages.workspace import ENVIRONMENT, environment
+from pipeline.stages.workspace import ENVIRONMENT, SIGNING, environment, signer
 
 ROOT = Path(__file__).parents[2]
 
@@ -116,3 +116,15 @@ def test_an_upgrade_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     params = _workspace(tmp_path, "models/base")
     write_json(ENVIRONMENT, {**environment(), "torch": "0.1"})
     assert stages.unwatched(params, "one") == ["sources"]
+
+
+@pytest.mark.parametrize(("replaced", "looked_at"), [(False, []), (True, ["sources"])])
+def test_another_signing_key_is_noticed(
+    replaced: bool, looked_at: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    params = _workspace(tmp_path, "models/base")
+    write_json(SIGNING, signer())
+    if replaced:
+        (tmp_path / ".mergegate/signing/key.pem").rename(tmp_path / "old.pem")
+    assert stages.unwatched(params, "one") == looked_at
