@@ -16,7 +16,7 @@ from typing import Any
 
 from flows import say
 from flows.app import PANELS, app
-from flows.commands import auditing, judging, merging, registry, releasing, reproduce  # noqa: F401
+from flows.commands import auditing, doctor, judging, merging, registry, releasing, reproduce  # noqa: F401
 from pipeline.errors import MergegateError
 
 # In this order `mergegate --help` lists them.

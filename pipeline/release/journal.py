@@ -94,6 +94,12 @@ class Journal:
         except FileNotFoundError:
             return False
 
+    def cut_torn(self) -> None:
+        """Remove a last line that was cut off: it was never said to be written."""
+        with self.locked():
+            content = self.path.read_bytes()
+            os.truncate(self.path, content.rfind(b"\n") + 1)
+
     def append(self, entry: Mapping[str, Any]) -> Entry:
         """Add an entry and wait until it is on the disk; returns it as written, `prior` and `digest` added.
 

@@ -77,6 +77,23 @@ def find_version(client: Any, name: str, digest: str) -> Any | None:
     return min(found, key=lambda version: int(version.version), default=None)
 
 
+def pages(search: Callable[..., Any], *arguments: Any) -> Iterator[Any]:
+    """Every result of one of the client's searches, page by page."""
+    token = None
+    while True:
+        page = search(*arguments, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def set_version_tag(uri: str, name: str, version: str, key: str, value: str) -> None:
+    """Set one tag of a version in the registry at `uri`."""
+    with connect(uri, existing=True) as client:
+        client.set_model_version_tag(name, version, key, value)
+
+
 def contended(error: Any) -> bool:
     """Whether MLflow failed because another process wrote the same at the same time: trying again helps.
 

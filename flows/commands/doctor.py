@@ -1,0 +1,79 @@
+"""The command `mergegate doctor`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows import say
+from flows.app import REGISTRY, Json, Name, Uri, app
+from pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    from flows.doctor import Patient
+
+
+@app.command(rich_help_panel=REGISTRY, epilog="Example: mergegate doctor harbor-support --mend")
+def doctor(
+    name: Name = "",
+    mend: Annotated[bool, typer.Option("--mend", help="Mend what is safe to mend.")] = False,
+    adopt: Annotated[
+        bool,
+        typer.Option("--adopt", help="With --mend: record a champion that was moved by hand."),
+    ] = False,
+    restore: Annotated[
+        bool,
+        typer.Option("--restore", help="With --mend: undo a move of the champion by hand."),
+    ] = False,
+    why: Annotated[str, typer.Option(help="With --adopt: the reason, kept in the record.")] = "",
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Do not read the bytes of artifacts and caches.")
+    ] = False,
+    uri: Uri = "",
+    json: Json = False,
+) -> None:
+    """Compare journal, registry, artifacts and disk: what was interrupted, deleted, altered or moved by hand.
+
+    Run it while no release runs. Exit code 0: healthy, or all of it mended; 2: a person must decide; 6: the registry
+    cannot be reached.
+    """
+    from flows.doctor import look
+    from flows.doctor import mend as mended
+
+    if adopt and restore:
+        raise InputError("--adopt and --restore: name one of them.")
+    if (adopt or restore) and not mend:
+        raise InputError("--adopt and --restore change the registry: add --mend.")
+    patient = _patient(uri, name, quick)
+    by_hand = "adopt" if adopt else "restore" if restore else ""
+    report = mended(patient, by_hand=by_hand, why=why) if mend else look(patient)
+    if json:
+        say.as_json(report.to_json())
+    else:
+        for ailment in report.mended:
+            say.line(f"mended  {ailment.code}  {ailment.message}")
+        for ailment, reason in report.left:
+            say.line(f"{ailment.code}  {ailment.message} {reason}".rstrip())
+        if not report.left:
+            say.line(f"{report.name}: healthy.")
+    raise typer.Exit(report.exit_code)
+
+
+def _patient(uri: str, name: str, quick: bool) -> Patient:
+    """What to examine, from params.yaml where the command line is silent; without one, the registry alone."""
+    from flows.doctor import Patient
+    from pipeline.params import load_params
+
+    if not Path("params.yaml").is_file() and uri and name:
+        return Patient(uri, name, None, None, quick)
+    params = load_params()
+    ours = (not name or name == params.name) and (not uri or uri == params.registry_uri)
+    return Patient(
+        uri or params.registry_uri,
+        name or params.name,
+        params.journal if ours else None,
+        Path() if ours else None,
+        quick,
+    )

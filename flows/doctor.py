@@ -1,0 +1,117 @@
+"""`mergegate doctor`: journal, registry and disk examined, and what is safe mended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import MergegateError
+from pipeline.redaction import redacted
+from pipeline.release.changes import adopt, restore
+from pipeline.release.contents import examine_contents
+from pipeline.release.doctor import Ailment, attempted, examine_champion, examine_versions
+from pipeline.release.leftovers import examine_disk
+from pipeline.stages.workspace import BUILD
+
+KEPT = Path(".mergegate")
+# Mending one thing shows another: a change that is finished is then lacking in the journal.
+_ROUNDS = 4
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What was off, what of it was mended, and what is left."""
+
+    name: str
+    found: tuple[Ailment, ...]
+    mended: tuple[Ailment, ...]
+    left: tuple[tuple[Ailment, str], ...]  # with why it is left
+
+    @property
+    def exit_code(self) -> int:
+        """0 where nothing is left, 2 where a person must decide."""
+        return 2 if self.left else 0
+
+    def to_json(self) -> dict[str, Any]:
+        """The examination as JSON values."""
+        return {
+            "name": self.name,
+            "healthy": not self.left,
+            "mended": [ailment.to_json() for ailment in self.mended],
+            "left": [{**ailment.to_json(), "why": why} for ailment, why in self.left],
+        }
+
+
+@dataclass(frozen=True)
+class Patient:
+    """What is examined: a model of a registry, and the workspace where there is one."""
+
+    uri: str
+    name: str
+    journal: Path | None
+    workspace: Path | None
+    quick: bool = False  # without the bytes of artifacts and of DVC's cache
+
+
+def examine(patient: Patient) -> tuple[Ailment, ...]:
+    """All that is off. Where a part cannot be examined, that is what is off with it."""
+    uri, name = patient.uri, patient.name
+    parts = [
+        examine_champion(uri, name, patient.journal),
+        examine_versions(uri, name),
+        iter(()) if patient.quick else examine_contents(uri, name),
+    ]
+    if patient.workspace is not None:
+        parts.append(examine_disk(patient.workspace, BUILD, KEPT, cache=not patient.quick))
+    return tuple(ailment for part in parts for ailment in _examined(part))
+
+
+def mend(patient: Patient, *, by_hand: str = "", why: str = "") -> Examination:
+    """Mend what is safe, and examine again until nothing changes.
+
+    `by_hand`: what to do about an alias that a person moved: `adopt` it as a change, or `restore`
+    the recorded champion; "" leaves it.
+    """
+    first = examine(patient)
+    mended: list[Ailment] = []
+    if by_hand and any(a.code in ("champion-moved", "champion-gone") for a in first):
+        if by_hand == "adopt":
+            adopt(patient.uri, patient.name, why or "moved by hand in MLflow", patient.journal)
+        else:
+            restore(patient.uri, patient.name)
+        now = examine(patient)
+        mended += [ailment for ailment in first if ailment not in now]
+    failed: dict[Ailment, str] = {}
+    for _ in range(_ROUNDS):
+        now = examine(patient)
+        due = [ailment for ailment in now if ailment.mend and ailment not in failed]
+        if not due:
+            break
+        for ailment in due:
+            if why_not := attempted(ailment):
+                failed[ailment] = why_not
+            else:
+                mended.append(ailment)
+    left = tuple((a, failed.get(a) or a.remedy or "still there") for a in examine(patient))
+    return Examination(patient.name, first, tuple(mended), left)
+
+
+def look(patient: Patient) -> Examination:
+    """Examine, and mend nothing."""
+    found = examine(patient)
+    left = tuple((a, "--mend mends it" if a.mend else a.remedy) for a in found)
+    return Examination(patient.name, found, (), left)
+
+
+def _examined(part: Iterator[Ailment]) -> Iterator[Ailment]:
+    """The ailments of one part; a registry that cannot be reached ends the command as it does everywhere."""
+    from pipeline.errors import EnvironmentFault
+
+    try:
+        yield from part
+    except EnvironmentFault:
+        raise
+    except MergegateError as error:
+        yield Ailment("unreadable", "registry", redacted(str(error)), "Mend it by hand.")
