@@ -45,25 +45,38 @@ def compare_merged(recorded: Recorded, folder: Path) -> tuple[Artifact, tuple[st
     found = folder_digests(folder)
     made, notes = digest_of(found), tuple[str, ...]()
     if found.get(MERGE_RECORD) != recorded.merge_record_digest:
-        told = list(differences(recorded.merge_record, read_json(folder / MERGE_RECORD)))
+        said, says = dict(recorded.merge_record), dict(read_json(folder / MERGE_RECORD))
+        # The weights' digests are told by file.
+        told = list(differences({**said, "files": 0}, {**says, "files": 0}))
         more = [f"and {len(told) - _MOST} more fields"] if len(told) > _MOST else []
         notes = tuple(f"{MERGE_RECORD}: {words}" for words in (*told[:_MOST], *more))
-    as_released = {**found, MERGE_RECORD: recorded.merge_record_digest}
     weights = dict(recorded.merge_record["files"])
     rebuilt = {name: digest for name, digest in found.items() if name.endswith(".safetensors")}
-    if digest_of(as_released) == recorded.merged:
-        differing: list[str] = []
-    else:
-        differing = _by_file(weights, rebuilt)
-        unnamed = {**_without(as_released, rebuilt), **weights}
-        if digest_of(unnamed) != recorded.merged:
-            differing += _side_files(recorded, found)
+    differing = _merged_files(recorded, found, weights, rebuilt)
     state: State = "differs" if differing else "identical"
     same = weights == rebuilt
     merged = Artifact(
         "merged", state, recorded.merged, made, len(found) - 1, tuple(differing), same
     )
     return merged, notes
+
+
+def _merged_files(
+    recorded: Recorded,
+    found: Mapping[str, str],
+    weights: Mapping[str, str],
+    rebuilt: Mapping[str, str],
+) -> list[str]:
+    """The files of the merge that differ, but for merge.json."""
+    as_released = {**found, MERGE_RECORD: recorded.merge_record_digest}
+    if digest_of(as_released) == recorded.merged:
+        return []
+    if recorded.merged_files is not None:
+        return _by_file({**recorded.merged_files}, as_released)
+    differing = _by_file(weights, rebuilt)
+    if digest_of({**_without(as_released, rebuilt), **weights}) != recorded.merged:
+        differing += _side_files(recorded, found)
+    return differing
 
 
 def compare_quantized(recorded: Recorded, folder: Path) -> Artifact:

@@ -35,11 +35,15 @@ class Recorded:
     merged: str  # artifact digest
     merge_record: Mapping[str, Any]  # merge.json
     merge_record_digest: str
+    merged_files: (
+        Mapping[str, str] | None
+    )  # before schema 3 only `merged` covers those beside the weights
     quantized: str | None  # artifact digest; None where nothing was quantized
     quantized_files: Mapping[str, str]
     quantization: Mapping[str, Any]  # quantize.json
     calibration: Calibration | None  # None: this release does not store it
     versions: Mapping[str, str]
+    environment: Mapping[str, Any]  # see pipeline.release.machine; {} before schema 3
 
 
 def locate(release: str, uri: str | None = None) -> Path:
@@ -110,11 +114,13 @@ def _read(folder: Path, record: Mapping[str, Any]) -> Recorded:
         merged=identity["merged"],
         merge_record=merge_record,
         merge_record_digest=digest_file(merge_path),
+        merged_files=record.get("merged_files"),
         quantized=identity["quantized"],
         quantized_files=record["quantized_files"] or {},
         quantization=record["quantization"],
         calibration=_calibration(folder, record),
         versions=identity["versions"],
+        environment=record.get("environment") or {},
     )
 
 

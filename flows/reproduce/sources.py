@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.reproduce.recorded import Recorded
-from pipeline.errors import InputError
+from pipeline.errors import CorruptArtifactError, InputError
 from pipeline.sources import Reference, Source, open_source, pin
 from pipeline.sources.reference import is_registry_uri
 from pipeline.stages.workspace import CACHE
@@ -33,7 +33,7 @@ def open_sources(
         recorded_pin = recorded.pins[str(reference)]
         try:
             source = open_source(_pinned(reference, recorded_pin, root), CACHE, tracking_uri=uri)
-        except InputError as error:
+        except (InputError, CorruptArtifactError) as error:
             faults.append(str(error))
             continue
         found[reference] = replace(source, reference=reference)

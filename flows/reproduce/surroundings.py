@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from flows.reproduce.recorded import Recorded
+from pipeline.release.machine import describe_machine
 from pipeline.stages.workspace import environment
 
 # In the record because scores depend on them; no byte of a model does.
 _FOR_SCORES = ("great-expectations", "lm-eval", "peft", "scipy")
+# In no list of versions but that of the whole environment.
+_PACKAGES = ("accelerate", "numba")
 
 Pair = dict[str, str]  # `recorded` and `here`
 
@@ -21,9 +24,11 @@ def surroundings(recorded: Recorded, *, threads: int | None = None) -> dict[str,
     """
     stated = {k: v for k, v in recorded.versions.items() if k not in _FOR_SCORES}
     here: dict[str, Any] = dict(environment())
-    then = {**stated, **_hardware(recorded.quantization)}
+    then = {**stated, **_hardware(recorded.quantization), **_machine(recorded.environment)}
     if "instructions" in then:
         here |= _hardware({"hardware": _here(), "threads": threads})
+    if recorded.environment:
+        here |= _machine(describe_machine())
     return {
         name: {"recorded": _shown(then[name]), "here": _shown(here.get(name, "not known"))}
         for name in sorted(then)
@@ -45,6 +50,13 @@ def _hardware(quantization: Mapping[str, Any]) -> dict[str, Any]:
     accelerators = ", ".join(map(str, found.get("accelerators") or [])) or "none"
     facts = {**found, "accelerators": accelerators}
     return {**facts, "threads": quantization.get("threads")}
+
+
+def _machine(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Processor, GPU and the packages that only the environment of a record names."""
+    hardware, packages = environment.get("hardware") or {}, environment.get("packages") or {}
+    found = {key: hardware.get(key) for key in ("cpu", "gpu") if key in hardware}
+    return {**found, **{name: packages[name] for name in _PACKAGES if name in packages}}
 
 
 def _shown(value: Any) -> str:
