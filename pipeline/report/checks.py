@@ -59,10 +59,10 @@ def reasons_of(verdict: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def against(verdict: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The reasons that speak against promotion and that nobody waived."""
+def against(verdict: Mapping[str, Any], *, waived: bool = False) -> list[dict[str, Any]]:
+    """The reasons that speak against promotion: those that nobody waived, or those that somebody did."""
     told = (_reason(r) for r in entries(verdict, "reasons") if at(r, "outcome") != "promote")
-    return [reason for reason in told if not reason["waiver"]]
+    return [reason for reason in told if bool(reason["waiver"]) == waived]
 
 
 def directions(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], str]:

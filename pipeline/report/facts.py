@@ -9,6 +9,8 @@ from pipeline.report.checks import against
 from pipeline.report.lenient import entries, figure, part, words
 from pipeline.report.wording import NONE, look, number
 
+_PACKAGES = "packages"
+
 
 def latency_of(record: Mapping[str, Any], policy: Mapping[str, Any]) -> dict[str, Any]:
     """{rows: [{name, merged, unmerged, ratio, limit}], device, ...}; no rows where none was measured."""
@@ -75,21 +77,43 @@ def digests_of(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(what, SHA-256) of all that the release stands on; those that it does not have are left out."""
     identity = part(record, "identity")
     named = [
-        ("release (covers those below)", words(record, "release_digest")),
+        ("release", words(record, "release_digest")),
         ("recipe", words(identity, "recipe", "digest")),
         ("policy", words(identity, "policy")),
         ("merged weights", words(identity, "merged")),
         ("quantized artifact", words(identity, "quantized")),
-        ("rollback target: the unmerged set", words(record, "rollback", "digest")),
     ]
     for key, label in (("golden", "golden set"), ("samples", "scores of")):
         named += [(f"{label} {name}", str(d)) for name, d in sorted(part(identity, key).items())]
+    named += [
+        ("rollback target: the unmerged set", words(record, "rollback", "digest")),
+        ("public key of the signer", words(record, "signing", "fingerprint")),
+    ]
     return [(what, digest) for what, digest in named if digest]
 
 
 def versions_of(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(package, version), in alphabetical order."""
     return sorted((name, str(v)) for name, v in part(record, "identity", "versions").items())
+
+
+def machine_of(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(what, how) of the machine that made it, «hardware.cpu» for what lies deeper; not its packages.
+
+    Outside the identity, and not in records before schema 3.
+    """
+    found: dict[str, str] = {}
+    for name, value in part(record, "environment").items():
+        if isinstance(value, Mapping) and name != _PACKAGES:
+            found |= {f"{name}.{key}": words(value, key) for key in value}
+        elif name != _PACKAGES:
+            found[name] = words(part(record, "environment"), name)
+    return sorted((name, value) for name, value in found.items() if value)
+
+
+def packages_of(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(distribution, version) of all that was installed there."""
+    return sorted((n, str(v)) for n, v in part(record, "environment", _PACKAGES).items())
 
 
 def source_checks(compat: Mapping[str, Any]) -> dict[str, int]:

@@ -11,7 +11,7 @@ from pipeline.report.visible import clipped, tail
 from pipeline.report.wording import brief
 
 _BOX_WIDTH, _BOX_HEIGHT, _GAP = 210, 84, 14
-_CHARACTERS = 27  # of 13 px type in a box
+_CHARACTERS = 26  # of 13 px type in a box
 _COLUMN = 250  # from one column of boxes to the next
 _NARROW, _INDENT = 340, 26
 
@@ -124,7 +124,7 @@ def _wide(columns: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
         _curve(one, other) for left, right in pairwise(placed) for one in left for other in right
     ]
     boxes = [box for column in placed for box in column]
-    return {"name": "wide", "width": len(columns) * _COLUMN, "height": height} | {
+    return {"name": "wide", "width": max(4, len(columns)) * _COLUMN, "height": height} | {
         "boxes": boxes,
         "lines": lines,
     }

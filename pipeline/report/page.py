@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from pipeline.report.checks import against, checks_of, methods_of, reasons_of
 from pipeline.report.facts import (
     digests_of,
     latency_of,
+    machine_of,
+    packages_of,
     refused_of,
     source_checks,
     versions_of,
@@ -61,6 +64,7 @@ def render_report(
         outcome=look(words(verdict, "outcome")),
         sentence=_rest(verdict),
         against=against(verdict),
+        waived=against(verdict, waived=True),
         reasons=reasons_of(verdict),
         notes=[str(note) for note in at(verdict, "notes") or ()],
         improvements=[words(one, "text") for one in entries(verdict, "improvements")],
@@ -85,11 +89,14 @@ def render_report(
         quantization=sorted(part(record, "quantization").items()),
         digests=digests_of(record),
         versions=versions_of(record),
+        machine=machine_of(record),
+        packages=packages_of(record),
         experts=", ".join(part(record, "rollback", "experts")),
         base=words(record, "rollback", "base", "reference"),
     )
 
 
+@cache
 def _environment() -> Environment:
     """Everything is escaped, and everything that hides is made visible first."""
     environment = Environment(
