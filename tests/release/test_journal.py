@@ -1,0 +1,115 @@
+"""The journal: appended to, chained, and never the victim of a killed writer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import CorruptArtifactError, EnvironmentFault
+from pipeline.release import journal as module
+from pipeline.release.journal import Journal
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Journal:
+    """A journal of three entries."""
+    made = Journal(tmp_path / "shared" / "harbor.jsonl")
+    for number in (1, 2, 3):
+        made.append({"number": number, "name": "harbor", "who": f"person {number}"})
+    return made
+
+
+def test_an_entry_is_given_the_digest_of_the_one_before(book: Journal) -> None:
+    first, second, _ = book.entries()
+    assert first["prior"] == ""
+    assert second["prior"] == first["digest"]
+
+
+def test_a_journal_that_is_not_there_has_no_entries(tmp_path: Path) -> None:
+    assert Journal(tmp_path / "none.jsonl").entries() == []
+    assert not (tmp_path / "none.jsonl").exists()
+
+
+@pytest.mark.parametrize("line", [1, 2, 3])
+def test_an_altered_entry_is_found_and_named_and_nothing_is_added_after_it(
+    book: Journal, line: int
+) -> None:
+    book.path.write_text(book.path.read_text().replace(f"person {line}", "nobody"))
+    with pytest.raises(CorruptArtifactError, match=rf"line {line}: altered .* by nobody"):
+        book.entries()
+    before = book.path.read_bytes()
+    with pytest.raises(CorruptArtifactError):
+        book.append({"number": 4, "name": "harbor", "who": "x"})
+    assert book.path.read_bytes() == before
+
+
+def test_an_entry_taken_out_of_the_middle_is_missed(book: Journal) -> None:
+    lines = book.path.read_text().splitlines(keepends=True)
+    book.path.write_text(lines[0] + lines[2])
+    with pytest.raises(CorruptArtifactError, match=r"line 2: what was before it \(change 3"):
+        book.entries()
+
+
+def test_entries_that_changed_places_are_found(book: Journal) -> None:
+    lines = book.path.read_text().splitlines(keepends=True)
+    book.path.write_text(lines[1] + lines[0] + lines[2])
+    with pytest.raises(CorruptArtifactError, match="line 1"):
+        book.entries()
+
+
+def test_a_line_that_is_no_entry_is_named_and_the_next_is_not_blamed(book: Journal) -> None:
+    lines = book.path.read_text().splitlines(keepends=True)
+    book.path.write_text(lines[0] + "{}\n" + lines[2])
+    with pytest.raises(CorruptArtifactError) as caught:
+        book.entries()
+    assert "line 2" in str(caught.value)
+    assert "line 3" not in str(caught.value)
+
+
+def test_every_torn_last_line_is_left_out_and_replaced_by_the_next_entry(book: Journal) -> None:
+    whole = book.path.read_bytes()
+    start = whole.rfind(b"\n", 0, -1) + 1
+    for end in range(start + 1, len(whole)):
+        book.path.write_bytes(whole[:end])
+        assert book.torn()
+        assert [e["number"] for e in book.entries()] == [1, 2]
+        book.append({"number": 3, "name": "harbor", "who": "person 3"})
+        assert book.path.read_bytes() == whole
+
+
+def test_cutting_a_torn_line_leaves_the_whole_ones(book: Journal) -> None:
+    whole = book.path.read_bytes()
+    book.path.write_bytes(whole + b'{"number": 4')
+    book.cut_torn()
+    assert book.path.read_bytes() == whole
+
+
+def test_a_second_writer_waits_and_is_told_when_it_takes_too_long(
+    book: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE_S", 0.05)
+    with (
+        book.locked(),
+        pytest.raises(EnvironmentFault, match="another process has been changing the champion"),
+    ):
+        Journal(book.path).append({"number": 4, "name": "harbor", "who": "x"})
+
+
+def test_a_disk_that_is_full_says_that_the_change_is_not_in_the_journal(
+    book: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.os, "write", full)
+        with pytest.raises(EnvironmentFault, match=r"No space left .*not in the journal"):
+            book.append({"number": 4, "name": "harbor", "who": "x"})
+    assert len(book.entries()) == 3
+
+
+def test_lines_are_json_that_other_tools_read(book: Journal) -> None:
+    rows = [json.loads(line) for line in book.path.read_text().splitlines()]
+    assert [row["number"] for row in rows] == [1, 2, 3]
