@@ -23,9 +23,19 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 import survive_invariants as invariants
 import survive_workspace
-from survive_moments import Moments, reached, stage_of
-from survive_reference import AFTER_FIRST, EMPTY, FIRST, SECOND, Reference, ended, prepare, restore
-from survive_run import Run, server
+from survive_moments import STEPS, Moments, reached, stage_of
+from survive_reference import (
+    AFTER_FIRST,
+    EMPTY,
+    FIRST,
+    SECOND,
+    Reference,
+    ended,
+    prepare,
+    restore,
+    restore_before,
+)
+from survive_run import REGISTER, Run, server
 from survive_workspace import Workspace
 
 KILLS_PER_ROUND = 8
@@ -33,6 +43,8 @@ KILLS_PER_ROUND = 8
 OWN_SERVER = 4
 # Of the registry during one registration: more are seen than matter, and moments after the last count as registered.
 WRITES = 40
+# Until the flow begins: libraries, Prefect's server, `dvc status`.
+STARTING_S = 8.0
 
 
 def main(arguments: list[str]) -> int:
@@ -89,31 +101,36 @@ class Harness:
         }
 
     def _round(self, number: int, kills: int, env: dict[str, str], until: float) -> None:
-        cold = number % 2 == 0
-        candidate = FIRST if cold else SECOND
-        restore(self.workspace, self.work, EMPTY if cold else AFTER_FIRST)
-        done: set[str] = set()
-        champion = not cold
+        candidate, due, champion = self._begin(number)
         for _ in range(kills):
             own = len(self.kills) % OWN_SERVER == OWN_SERVER - 1
             run = Run(self.workspace, candidate, self.work / "run.log", {} if own else env)
-            due = {s: t for s, t in self._seconds(candidate).items() if s not in done}
-            moment = self.moments.draw(due, self.reference.seconds[candidate]["all"], WRITES)
+            moment = self.moments.draw(due, STARTING_S + sum(due.values()), WRITES)
             if not reached(run, moment):
                 self._ended(run, candidate, f"before {moment}", number)
                 return
             champion = self._kill(run, moment, number, candidate, champion, own)
-            done |= {stage_of(name) for name in run.finished()}
+            done = set(map(stage_of, run.finished()))
+            due = {stage: seconds for stage, seconds in due.items() if stage not in done}
             if time.monotonic() > until:
                 break
         run = Run(self.workspace, candidate, self.work / "run.log", env)
         run.wait()
-        self._ended(
-            run, candidate, f"after {sum(k['round'] == number for k in self.kills)} kills", number
-        )
+        count = sum(kill["round"] == number for kill in self.kills)
+        self._ended(run, candidate, f"after {count} kills", number)
 
-    def _seconds(self, candidate: str) -> Mapping[str, float]:
-        return {k: v for k, v in self.reference.seconds[candidate].items() if k != "all"}
+    def _begin(self, number: int) -> tuple[str, dict[str, float], bool]:
+        """The candidate, seconds of what is due by stage, and whether there is a champion, in round `number`.
+
+        Every second round has only the registration before it: it is short, and has most that could be left half-made.
+        """
+        candidate = FIRST if number % 4 == 0 else SECOND
+        seconds = {k: v for k, v in self.reference.seconds[candidate].items() if k != "all"}
+        if number % 2:
+            restore_before(self.workspace, self.work, REGISTER)
+            return candidate, {step: seconds[step] for step in STEPS}, True
+        restore(self.workspace, self.work, EMPTY if candidate == FIRST else AFTER_FIRST)
+        return candidate, seconds, candidate == SECOND
 
     def _kill(
         self, run: Run, moment: Any, number: int, candidate: str, champion: bool, own: bool

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from survive_moments import Moment, reached
-from survive_reference import AFTER_FIRST, SECOND, ended, prepare, restore
+from survive_reference import AFTER_SECOND, SECOND, ended, prepare, restore_before
 from survive_run import Run
 
 ENVIRONMENT_FAILED = 6
@@ -51,14 +51,14 @@ def disk_full(work: Path, stage: str, free: int) -> dict[str, Any]:
 def within(work: Path, stage: str, free: int) -> dict[str, Any]:
     """The scenario, once the namespace is there."""
     workspace, reference = prepare(work, work, print)
-    size = sum(p.stat().st_blocks * 512 for p in (work / AFTER_FIRST).rglob("*") if p.is_file())
+    size = sum(p.stat().st_blocks * 512 for p in (work / AFTER_SECOND).rglob("*") if p.is_file())
     shutil.rmtree(workspace.folder, ignore_errors=True)
     workspace.folder.mkdir()
     options = f"size={size + ROOM}"
     subprocess.run(
         ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(workspace.folder)], check=True
     )
-    restore(workspace, work, AFTER_FIRST)
+    restore_before(workspace, work, stage)
     run = Run(workspace, SECOND, work / "run.log")
     if not reached(run, Moment("stage", stage, 0)):
         return {

@@ -7,6 +7,7 @@ run finish: it must end as the undisturbed one. A full disk is in survive_disk.p
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -21,7 +22,7 @@ from typing import Any
 import yaml
 from survive_disk import disk_full, last_line
 from survive_moments import Moment, reached
-from survive_reference import AFTER_FIRST, FIRST, SECOND, Reference, ended, restore
+from survive_reference import AFTER_FIRST, FIRST, SECOND, Reference, ended, restore, restore_before
 from survive_run import REGISTER, Run, free_port, wait_for
 from survive_workspace import Workspace
 
@@ -72,7 +73,7 @@ def run_faults(
 
 def locked(workspace: Workspace, work: Path, reference: Reference) -> Result:
     """Another process holds the lock of the registry's database while the release registers."""
-    restore(workspace, work, AFTER_FIRST)
+    restore_before(workspace, work, REGISTER)
     run = Run(workspace, SECOND, work / "run.log")
     if not reached(run, Moment("stage", REGISTER, 0)):
         return {"outcome": "never locked", "faults": [f"it ended before: {last_line(run.words())}"]}
@@ -85,7 +86,7 @@ def locked(workspace: Workspace, work: Path, reference: Reference) -> Result:
 
 def stopped(workspace: Workspace, work: Path, reference: Reference) -> Result:
     """The MLflow server of the registry is killed after two writes of the registration, and comes back afterwards."""
-    restore(workspace, work, AFTER_FIRST)
+    restore_before(workspace, work, REGISTER)
     port = free_port()
     params = workspace.folder / "params.yaml"
     value = yaml.safe_load(params.read_text("utf-8"))
@@ -109,7 +110,7 @@ def corrupted(workspace: Workspace, work: Path, reference: Reference, what: str)
     if not files:
         return {"outcome": "nothing to corrupt", "faults": [f"no file is {pattern}"]}
     for file in files:
-        flip(file)
+        falsify(file) if file.name == "hashes.json" else flip(file)
     for name in removed:
         path = workspace.folder / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -119,6 +120,12 @@ def corrupted(workspace: Workspace, work: Path, reference: Reference, what: str)
         return {"outcome": "found or made anew, as undisturbed", "faults": found["faults"]}
     # Refusing in words is right as well, where the next run ends whole.
     return _again(run, FIRST, reference, run.wait(), (BAD_INPUT, ENVIRONMENT_FAILED))
+
+
+def falsify(hashes: Path) -> None:
+    """Every digest that the file remembers becomes another one, well-formed."""
+    known = json.loads(hashes.read_text("utf-8"))
+    hashes.write_text(json.dumps({key: digest[::-1] for key, digest in known.items()}), "utf-8")
 
 
 def flip(file: Path) -> None:

@@ -23,18 +23,18 @@ def faults(workspace: Workspace, *, champion_expected: bool, known: Mapping[str,
     `champion_expected`: there was one before. `known`: digest of the shipped bytes by release digest, as undisturbed
     releases gave them; a champion must be one of them.
     """
-    database = workspace.folder / "mlflow.db"
+    database, wrong = workspace.folder / "mlflow.db", _journal(workspace.folder)
     if not database.is_file():
-        return ["there was a champion, and the registry is gone"] if champion_expected else []
+        return wrong + ["there was a champion, and the registry is gone"] * champion_expected
     with closing(sqlite3.connect(database, timeout=30)) as store:
         try:
             store.execute("select count(*) from registered_model_aliases").fetchall()
         except sqlite3.OperationalError:  # MLflow was still making its tables
-            return ["there was a champion, and its tables are gone"] if champion_expected else []
+            return wrong + ["there was a champion, and its tables are gone"] * champion_expected
         broken = [
             f"SQLite: {row[0]}" for row in store.execute("pragma quick_check") if row[0] != "ok"
         ]
-        return broken + _doubles(store) + _champion(store, champion_expected, known)
+        return wrong + broken + _doubles(store) + _champion(store, champion_expected, known)
 
 
 def has_champion(workspace: Workspace) -> bool:
@@ -66,6 +66,23 @@ def versions(workspace: Workspace) -> list[dict[str, Any]]:
     """Every version of the registered model: number, tags, and the folder of its artifacts."""
     with closing(sqlite3.connect(workspace.folder / "mlflow.db", timeout=30)) as store:
         return _versions(store)
+
+
+def _journal(folder: Path) -> list[str]:
+    """Lines of the journal that are altered or out of their chain; a torn last line is none yet."""
+    found = []
+    for path in (folder / ".mergegate" / "journal").glob("*.jsonl"):
+        prior = ""
+        for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):
+            try:
+                entry = json.loads(line)
+                digest = entry.pop("digest")
+                before, prior = prior, digest
+                if _digest_of(entry) != digest or entry["prior"] != before:
+                    raise ValueError("its digest, or that of the line before it, does not fit")
+            except (ValueError, KeyError) as error:
+                found.append(f"{path.name}, line {number}: {error}")
+    return found
 
 
 def _versions(store: sqlite3.Connection) -> list[dict[str, Any]]:
@@ -157,6 +174,6 @@ def _folder_digest(folder: Path) -> str:
     )
 
 
-def _digest_of(value: Mapping[str, str]) -> str:
+def _digest_of(value: Mapping[str, Any]) -> str:
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -28,6 +28,9 @@ class Moment:
     mode: str
     target: str
     amount: float
+    after: frozenset[str] = (
+        frozenset()
+    )  # stages that show, once finished, that the target was up to date
 
     def __str__(self) -> str:
         unit = "writes" if self.mode == "writes" else "s"
@@ -61,18 +64,23 @@ class Moments:
         if self._drawn % 4 == 0 or not due:
             return Moment("clock", "the release", self._chance.uniform(0, seconds))
         target = min(due, key=lambda name: self.killed[name])
+        names = list(due)
+        # Stages of one level may end in another order, so the nearest ones show nothing.
+        after = frozenset(names[names.index(target) + 3 :]) - {*STEPS}
         if target == REGISTER and self._chance.random() < 0.7:
             return Moment("writes", REGISTER, self._chance.randint(1, max(1, writes)))
-        return Moment("stage", target, self._chance.uniform(0, due[target]))
+        return Moment("stage", target, self._chance.uniform(0, max(due[target], 3.0)), after)
 
 
 def reached(run: Run, moment: Moment) -> bool:
-    """Wait for the moment; False where the release ended before it came."""
+    """Wait for the moment, or for the proof that its stage is passed over; False where the release ended before."""
     if moment.mode == "clock":
         return _pass(run, moment.amount)
     while not _begun(run, moment.target):
         if run.ended:
             return False
+        if moment.after.intersection(map(stage_of, run.finished())):
+            return True
         time.sleep(0.05)
     if moment.mode == "writes":
         return _written(run, int(moment.amount))

@@ -17,7 +17,9 @@ from survive_run import Run
 from survive_workspace import CANDIDATES, Workspace
 
 FIRST, SECOND = CANDIDATES
-EMPTY, AFTER_FIRST = "empty", f"after-{FIRST}"
+EMPTY, AFTER_FIRST, AFTER_SECOND = "empty", f"after-{FIRST}", f"after-{SECOND}"
+
+_OUTPUTS = {"merge": "merged", "quantize": "quantized"}
 
 
 @dataclass
@@ -66,6 +68,27 @@ def restore(workspace: Workspace, work: Path, state: str) -> None:
     shutil.copytree(work / state, workspace.folder, symlinks=True, dirs_exist_ok=True)
     for left in (work / "scratch").iterdir():
         shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
+def restore_before(workspace: Workspace, work: Path, stage: str) -> None:
+    """A workspace in which the second candidate is released but for `stage`, or for its registration.
+
+    Registry and journal are those that have the first candidate only. DVC's cache is empty, so that the stage runs.
+    """
+    restore(workspace, work, AFTER_SECOND)
+    folder = workspace.folder
+    shutil.rmtree(folder / ".dvc" / "cache")
+    for kept in (folder, work / AFTER_FIRST):
+        registry = [*kept.glob("mlflow.db*"), kept / "mlruns", kept / ".mergegate" / "journal"]
+        for path in filter(Path.exists, registry):
+            if kept == folder:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            elif path.is_dir():
+                shutil.copytree(path, folder / path.relative_to(kept))
+            else:
+                shutil.copy2(path, folder / path.relative_to(kept))
+    if output := _OUTPUTS.get(stage):
+        shutil.rmtree(folder / "build" / SECOND / output)
 
 
 def ended(run: Run, candidate: str, reference: Reference) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from survive_run import stage_name
 from survive_workspace import NAME, Workspace
 
 from pipeline.facts import digest_of
+from pipeline.release.journal import Journal
 
 RELEASE = "a" * 64
 LOG = """\
@@ -32,7 +33,8 @@ create table registered_model_aliases (name text, alias text, version integer);
 create table model_versions
     (name text, version integer, source text, storage_location text, current_stage text);
 create table model_version_tags (name text, version integer, key text, value text);
-create table logged_models (model_id text, artifact_location text);
+create table logged_models (model_id text, artifact_location text,
+    lifecycle_stage text default 'active', creation_timestamp_ms integer, last_updated_timestamp_ms integer);
 """
 
 
@@ -47,7 +49,10 @@ def registered(tmp_path: Path) -> Workspace:
     (artifacts / "release" / "release.json").write_text(json.dumps(record))
     with sqlite3.connect(tmp_path / "mlflow.db") as store:
         store.executescript(SCHEMA)
-        store.execute("insert into logged_models values ('m-1', ?)", (str(artifacts),))
+        store.execute(
+            "insert into logged_models (model_id, artifact_location) values ('m-1', ?)",
+            (str(artifacts),),
+        )
     add_version(tmp_path, 1, RELEASE)
     change(tmp_path, f"insert into registered_model_aliases values ('{NAME}', 'champion', 1)")
     return Workspace(tmp_path, {})
@@ -115,6 +120,21 @@ def test_other_bytes_under_a_digest_that_fits_them_are_not_the_undisturbed_relea
     ]
 
 
+def test_a_journal_whose_line_was_altered_or_taken_out_is_named(registered: Workspace) -> None:
+    journal = Journal(registered.folder / ".mergegate" / "journal" / f"{NAME}.jsonl")
+    for number in range(3):
+        journal.append({"number": number})
+    assert faults(registered, champion_expected=True, known=known(registered)) == []
+    whole = journal.path.read_bytes()
+    journal.path.write_bytes(whole + b'{"torn')
+    assert faults(registered, champion_expected=True, known=known(registered)) == []
+    lines = whole.splitlines(keepends=True)
+    for broken in (lines[0] + lines[2], whole.replace(b'"number":1', b'"number":7')):
+        journal.path.write_bytes(broken)
+        (found,) = faults(registered, champion_expected=True, known=known(registered))
+        assert f"{NAME}.jsonl, line 2" in found
+
+
 def test_before_there_was_a_champion_none_is_asked_for(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path, {})
     assert faults(workspace, champion_expected=False, known={}) == []
@@ -124,7 +144,12 @@ def test_before_there_was_a_champion_none_is_asked_for(tmp_path: Path) -> None:
 
 def test_what_a_killed_release_left_is_an_orphan(registered: Workspace) -> None:
     change(
-        registered.folder, "insert into logged_models values ('m-2', '/elsewhere/m-2/artifacts')"
+        registered.folder,
+        *(
+            f"insert into logged_models (model_id, artifact_location) values ('{name}', '/{name}/a')"
+            for name in ("m-2", "m-4")
+        ),
+        "update logged_models set lifecycle_stage = 'deleted' where model_id = 'm-4'",
     )
     half = registered.folder / "build" / "first" / "merged.part"
     half.mkdir(parents=True)
