@@ -13,6 +13,7 @@ from pipeline.facts import canonical_json
 from pipeline.release.keys import PublicKey, SigningKey
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
+_FIELDS = {"payload", "payloadType", "signatures", "sig", "keyid"}
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 
 
@@ -41,6 +42,8 @@ def opened(found: Any, key: PublicKey) -> dict[str, Any]:
     if not (isinstance(signatures, list) and len(signatures) == 1):
         raise CorruptArtifactError("signatures: must be one")
     one = signatures[0] if isinstance(signatures[0], Mapping) else {}
+    if (keys := {*found, *one}) != _FIELDS:
+        raise CorruptArtifactError(f"{', '.join(sorted(keys ^ _FIELDS))}: more, or missing")
     if not key.verifies(_decoded(one.get("sig"), "signatures"), pae(payload)):
         raise CorruptArtifactError(
             f"signatures: not of the key {key.fingerprint}, or changed since it was signed"
@@ -65,8 +68,10 @@ def _statement(payload: bytes) -> dict[str, Any]:
 
 def _decoded(text: Any, field: str) -> bytes:
     try:
-        if isinstance(text, str):
-            return base64.b64decode(text, validate=True)
+        data = base64.b64decode(text, validate=True) if isinstance(text, str) else b""
+        # Some bits at the end of base64 mean nothing; changed, they would go unnoticed.
+        if data and base64.b64encode(data).decode() == text:
+            return data
     except (binascii.Error, ValueError):
         pass
     raise CorruptArtifactError(f"{field}: not base64")

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline.errors import CorruptArtifactError, InputError
-from pipeline.facts import digest_file, write_json
+from pipeline.facts import digest_file, json_text, write_text
 from pipeline.release import dsse, sigstore
 from pipeline.release.keys import PublicKey, SigningKey, load_public_key
 from pipeline.sources.folders import read_object
@@ -57,7 +57,7 @@ def sign(
         },
         "dsseEnvelope": dsse.envelope(statement, key, keyid=""),
     }
-    write_json(folder / SIGNATURE, bundle)
+    write_text(folder / SIGNATURE, json_text(bundle))
 
 
 def signature_faults(folder: Path, trusted: Path | None = None) -> tuple[str, list[str]]:
@@ -86,6 +86,9 @@ def signature_faults(folder: Path, trusted: Path | None = None) -> tuple[str, li
         signed = _signed(bundle, own)
     except CorruptArtifactError as error:
         return own.fingerprint, [f"{SIGNATURE}: {error}"]
+    # The one file that no digest covers: it must be, to the byte, what was written.
+    if (folder / SIGNATURE).read_text(encoding="utf-8") != json_text(bundle):
+        return own.fingerprint, [f"{SIGNATURE}: is not in the form that it was written in"]
     return own.fingerprint, _differences(folder, signed)
 
 
@@ -126,7 +129,9 @@ def _root(digests: Any) -> str:
 
 def _signed(bundle: Mapping[str, Any], key: PublicKey) -> dict[str, str]:
     """The SHA-256 of each file as it was signed. Raises CorruptArtifactError, «FIELD: what is wrong»."""
-    if bundle.get("mediaType") != _MEDIA_TYPE:
+    if keys := {*bundle} ^ {"mediaType", "verificationMaterial", "dsseEnvelope"}:
+        raise CorruptArtifactError(f"{', '.join(sorted(keys))}: more, or missing")
+    if bundle["mediaType"] != _MEDIA_TYPE:
         raise CorruptArtifactError(f"mediaType: must be {_MEDIA_TYPE}")
     hint = hashlib.sha256(key.pem).hexdigest()
     material = {"publicKey": {"hint": hint}, "tlogEntries": []}

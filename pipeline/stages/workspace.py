@@ -54,7 +54,7 @@ def signer() -> dict[str, str]:
 
 
 def code_digest() -> str:
-    """SHA-256 over the source files and templates of `pipeline` and `gates`, so that a changed method runs its stages again."""
+    """SHA-256 over the modules and templates of `pipeline` and `gates`: a changed method runs its stages again."""
     import gates
 
     total = hashlib.sha256()

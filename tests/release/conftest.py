@@ -72,6 +72,13 @@ def record(pins: Mapping[str, Any]) -> Callable[..., dict[str, Any]]:
             "experts": EXPERTS,
             "pins": pins,
             "merged_digest": artifact_digest(Path("models/base")),
+            "merged_files": folder_digests(Path("models/base")),
+            "tasks": {"json": {"task": "json_task", "task_digest": "1" * 64, "samples": 400}},
+            "environment": {
+                "python": "CPython 3.11.7",
+                "hardware": {"machine": "x86_64", "cpu": "a CPU", "gpu": None, "cores": 2},
+                "packages": {"torch": "2.13.0", "numpy": "2.4.6"},
+            },
             "quantized_files": folder_digests(Path("shipped")),
             "golden": {"json": "d" * 64, "tone": "e" * 64},
             "samples": {"merged": "f" * 64},
