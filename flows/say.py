@@ -154,9 +154,16 @@ def _size(count: int) -> str:
 
 
 def status(report: Mapping[str, Any]) -> None:
-    """Champion, rollback target, then one line for each version and each refusal."""
+    """Champion, rollback target, then one line for each version and each refusal, and the last changes."""
     champion = report["champion"]
-    _facts(report["name"], {"champion": _version(champion), "way back": _version(report["target"])})
+    _facts(
+        report["name"],
+        {
+            "champion": _version(champion),
+            "way back": _version(report["target"]),
+            **_target(report["target_look"]),
+        },
+    )
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("version", "kind", "candidate", "created (UTC)", "note"):
         table.add_column(column)
@@ -169,6 +176,37 @@ def status(report: Mapping[str, Any]) -> None:
         note = f"{entry['outcome']}, run {entry['run_id']}"
         table.add_row("–", "refusal", entry["candidate"], _moment(entry["created"]), note)
     terminal().print(table)
+    _changes(report["changes"])
+
+
+def _target(look: Mapping[str, Any] | None) -> dict[str, str]:
+    """Whether the rollback target is whole, and when it was rehearsed."""
+    if look is None:
+        return {}
+    when = look["rehearsed"]
+    rehearsed = f"rehearsed {_short(when)}" if when else "not rehearsed yet: a rollback loads it"
+    return {"": "; ".join(look["faults"]) or f"whole, {rehearsed}"}
+
+
+def _changes(changes: Sequence[Mapping[str, Any]]) -> None:
+    """The last changes of the champion, newest first."""
+    if not changes:
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("change", "when (UTC)", "champion", "kind", "by", "why"):
+        table.add_column(column)
+    for one in changes:
+        before = "" if one["previous"] is None else f"{one['previous']} → "
+        cells = (f"{before}{one['version']}", one["kind"], one["who"], one["why"])
+        table.add_row(str(one["number"]), _short(one["when"]), *map(escape, cells))
+    console = terminal()
+    console.print()
+    console.print(table)
+
+
+def _short(when: str) -> str:
+    """A time in ISO 8601 to the minute."""
+    return when[:16].replace("T", " ")
 
 
 def _version(entry: Mapping[str, Any] | None) -> str:
@@ -219,12 +257,16 @@ def _counted(number: int, noun: str) -> str:
 
 def rolled_back(report: Mapping[str, Any]) -> None:
     """What a rollback or its rehearsal did."""
+    what = "the unmerged set" if report["target_kind"] == "unmerged" else "this version"
     if report["moved"]:
         title = f"{report['name']}: version {report['target']} is champion again"
     elif report["champion"] == report["target"]:
-        title = f"{report['name']}: the champion is the unmerged set already; it loads and answers"
+        loads = "; it loads and answers" if report["answers"] else ""
+        title = f"{report['name']}: the champion is {what} already{loads}"
     else:
         title = f"{report['name']}: the way back holds; the champion was left as it is"
+    change = report.get("change")
+    by = {"by": f"{change['who']}: {change['why']}"} if change else {}
     answers = {
         f"{answer['expert']} answers": answer["observed"] or "(nothing)"
         for answer in report["answers"]
@@ -234,7 +276,35 @@ def rolled_back(report: Mapping[str, Any]) -> None:
         {
             "champion before": f"version {report['champion']}",
             "target": f"version {report['target']}, digest {report['target_digest']}",
+            **by,
+            "checked": "; ".join(report["checked"]),
             **answers,
+        },
+    )
+
+
+def serving(report: Mapping[str, Any]) -> None:
+    """The serving commands by themselves on standard output, ready for a shell; all else on standard error."""
+    for command in report["shell"]:
+        sys.stdout.write(command + "\n")
+    told = Console(stderr=True, highlight=False, soft_wrap=True)
+    told.print(
+        f"# {report['kind']}, version {report['version']}, digest {report['digest']}; "
+        f"{escape('; '.join(report['checked']))}"
+    )
+    for note in report["notes"]:
+        told.print(f"# {escape(note)}")
+
+
+def answered(report: Mapping[str, Any]) -> None:
+    """One prompt, its answer, and the digests of what gave it."""
+    _facts(
+        f"{report['name']} version {report['version']}, {report['kind']}",
+        {
+            "prompt": report["prompt"],
+            **({"expert": report["expert"]} if report["expert"] else {}),
+            "answer": report["answer"] or "(nothing)",
+            **{f"digest of {what}": digest for what, digest in report["digests"].items()},
         },
     )
 

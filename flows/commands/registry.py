@@ -1,4 +1,4 @@
-"""Commands on the registry: status, ledger, rollback."""
+"""Commands on the registry: status, ledger, rollback, serve."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 
 from flows import say
 from flows.app import REGISTRY, Json, Name, Uri, app
+from pipeline.errors import InputError
 
 if TYPE_CHECKING:
     from gates import Policy
@@ -39,25 +40,97 @@ def ledger(name: Name = "", uri: Uri = "", json: Json = False) -> None:
 
 @app.command(
     rich_help_panel=REGISTRY,
-    epilog='Example: mergegate rollback harbor-support --why "tone complaints since Monday"',
+    epilog='Example: mergegate rollback harbor-support --to previous --why "tone complaints since Monday"',
 )
 def rollback(
     name: Name = "",
-    why: Annotated[str, typer.Option(help="The reason, kept in the registry.")] = "",
+    to: Annotated[
+        str,
+        typer.Option(
+            metavar="unmerged|previous|VERSION",
+            help="The unmerged set of the champion; the champion before it; or any version.",
+        ),
+    ] = "unmerged",
+    why: Annotated[
+        str, typer.Option(help="The reason, kept in the registry and the journal.")
+    ] = "",
     rehearse: Annotated[
-        bool, typer.Option("--rehearse", help="Load and probe the target, but leave the champion.")
+        bool, typer.Option("--rehearse", help="Read and probe the target, but leave the champion.")
+    ] = False,
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help="Read and probe the target wholly, then move.")
     ] = False,
     uri: Uri = "",
     json: Json = False,
 ) -> None:
-    """Move the champion to its rollback target, after loading the target and checking its digest.
+    """Move the champion back, in seconds: to a target that was rehearsed and is as it was then.
 
-    The target of a merge is the unmerged set: the base and the adapters, as they were released with it.
+    The target of a merge is the unmerged set: the base and the adapters, as they were released with it. A target
+    that was never rehearsed is read wholly first. Who, when and why are recorded. Twice is as once.
     """
     from flows.record import roll_back
 
-    report = roll_back(*_registry(uri, name), why=why, rehearse=rehearse)
+    uri, name = _registry(uri, name)
+    report = roll_back(
+        uri, name, why=why, rehearse=rehearse, to=to, thorough=thorough, journal=_journal(name)
+    )
     say.as_json(report) if json else say.rolled_back(report)
+    if report["moved"] and not why and not json:
+        say.line("  No reason was given; whoever asks later finds none. Use --why TEXT.")
+
+
+@app.command(
+    rich_help_panel=REGISTRY,
+    epilog='Example: mergegate serve harbor-support --local --prompt "Hello"',
+)
+def serve(
+    name: Name = "",
+    version: Annotated[
+        int | None, typer.Option(min=1, help="A version; by default the champion.")
+    ] = None,
+    unmerged: Annotated[
+        bool, typer.Option("--unmerged", help="The rollback target of the champion or VERSION.")
+    ] = False,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port to serve on.")] = 8000,
+    download: Annotated[
+        Path | None,
+        typer.Option(help="Fetch the version into this folder and serve it from there."),
+    ] = None,
+    local: Annotated[
+        bool, typer.Option("--local", help="Answer one prompt here, through transformers.")
+    ] = False,
+    prompt: Annotated[str, typer.Option(help="With --local: the prompt.")] = "",
+    expert: Annotated[
+        str, typer.Option(help="With --local, for an unmerged set: who answers.")
+    ] = "",
+    uri: Uri = "",
+    json: Json = False,
+) -> None:
+    """Print the command that serves a version with vLLM, or answer one prompt with it.
+
+    A version that is not whole is refused. The unmerged set is served as the base with one LoRA module for each
+    adapter.
+    """
+    from flows.serve import answer_here, serving_commands
+
+    uri, name = _registry(uri, name)
+    if local:
+        answer = answer_here(uri, name, version, unmerged=unmerged, prompt=prompt, expert=expert)
+        say.as_json(answer) if json else say.answered(answer)
+        return
+    if prompt or expert:
+        raise InputError("--prompt and --expert are for --local: a serving command asks nothing.")
+    report = serving_commands(uri, name, version, unmerged=unmerged, port=port, download=download)
+    say.as_json(report) if json else say.serving(report)
+
+
+def _journal(name: str) -> Path | None:
+    """The journal of the current folder's workspace; None outside one: then `mergegate doctor` adds the change."""
+    from pipeline.params import load_params
+
+    if not Path("params.yaml").is_file():
+        return None
+    return load_params().registry_journal / f"{name}.jsonl"
 
 
 def _registry(uri: str, name: str) -> tuple[str, str]:

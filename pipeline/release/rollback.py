@@ -57,7 +57,7 @@ def rehearse(uri: str, name: str, cache: Path | None = None, *, to: str = TO_UNM
     `to` as for `rollback`. Raises what `rehearse_version` raises.
     """
     with store.connect(uri, existing=True) as client:
-        champion = _champion(client, name)
+        champion = champion_version(client, name)
         last = changes.head(uri, name) if to == TO_PREVIOUS else None
         target = _target(client, champion, last, to)
         _, kind, digest = known(client, name, target)
@@ -89,7 +89,7 @@ def rollback(
     CorruptArtifactError where the target is not whole, Overtaken where another change came first.
     """
     with store.connect(uri, existing=True) as client:
-        champion = _champion(client, name)
+        champion = champion_version(client, name)
         last = changes.settle(uri, name, journal)
         assert last is not None  # there is a champion
         now = client.get_model_version(name, str(last.version))
@@ -139,7 +139,8 @@ def _clear(uri: str, name: str, version: Any) -> None:
             client.delete_model_version_tag(name, version.version, ROLLED_BACK)
 
 
-def _champion(client: Any, name: str) -> Any:
+def champion_version(client: Any, name: str) -> Any:
+    """The version that the alias names, inside `store.connect`. Raises InputError where none does."""
     aliases = registered_model(client, name).aliases
     if CHAMPION not in aliases:
         raise InputError(
@@ -152,7 +153,7 @@ def _champion(client: Any, name: str) -> Any:
 def _target(client: Any, champion: Any, last: Change | None, to: str) -> int:
     """The version that `to` means. Raises InputError."""
     if to == TO_UNMERGED:
-        return _pointer(champion)[0]
+        return pointer(champion)[0]
     if to == TO_PREVIOUS:
         return _previous(client, champion.name, last)
     if to.isascii() and to.isdigit() and int(to) > 0:
@@ -163,7 +164,7 @@ def _target(client: Any, champion: Any, last: Change | None, to: str) -> int:
     )
 
 
-def _pointer(champion: Any) -> tuple[int, str]:
+def pointer(champion: Any) -> tuple[int, str]:
     """The version and digest that a rollback pointer names; an unmerged set is its own target."""
     tags = champion.tags
     if tags.get("mergegate.kind") == UNMERGED:

@@ -5,6 +5,7 @@ All of it is to be used inside `store.connect`.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -56,9 +57,10 @@ class Artifacts:
 
     def fetch(self, into: Path) -> Path:
         """Copy all of them into the folder `into`, from wherever they are; returns `into`."""
-        from mlflow.artifacts import download_artifacts
-
-        download_artifacts(self.source, dst_path=str(into))
+        if self.folder is not None:
+            shutil.copytree(self.folder, into, dirs_exist_ok=True)
+        else:
+            _repository(self.source).download_artifacts("", dst_path=str(into))
         return into
 
 

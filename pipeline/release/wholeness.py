@@ -163,7 +163,7 @@ def _unmerged(
         faults = fingerprint_faults(artifacts, rehearsed["files"])
         checked = [f"{len(rehearsed['files'])} files as at the rehearsal of {rehearsed['when']}"]
     else:
-        faults, checked = _adapters(artifacts, manifest)
+        faults, checked = adapter_faults(artifacts, manifest)
     members = {"base": manifest["base"], **manifest["experts"]}
     for name, member in members.items():
         if member["kind"] == "model" or name == "base":
@@ -174,8 +174,10 @@ def _unmerged(
     return faults, [f"{MANIFEST}: digest {digest}", *checked]
 
 
-def _adapters(artifacts: Artifacts, manifest: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """Every adapter of a set that was not rehearsed yet: by digest where it is here, else by name."""
+def adapter_faults(
+    artifacts: Artifacts, manifest: Mapping[str, Any]
+) -> tuple[list[str], list[str]]:
+    """What is wrong with the adapters of a set, and what was looked at: digests here, names elsewhere."""
     wanted = {n: m["digest"] for n, m in manifest["experts"].items() if m["kind"] == "adapter"}
     if artifacts.folder is None:
         paths = artifacts.sizes()
