@@ -18,6 +18,7 @@ from pipeline.release.record import unmerged_set
 
 # The files of which release.json has a copy, by its field.
 _COPIES = {"verdict": "verdict.json", "quantization": "quantize.json"}
+DIAGNOSIS = "diagnosis.json"
 _SINCE_3 = ("tasks",)  # fields that earlier schemas did not have
 
 
@@ -27,9 +28,9 @@ def told(record: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "identity": {
             **{key: identity[key] for key in ("golden", "outcome", "policy", "recipe", "samples")},
-            "sources": {reference: pin["digest"] for reference, pin in identity["sources"].items()},
+            "sources": identity["sources"],
         },
-        "method": {key: record["method"][key] for key in ("name", "measured")},
+        "method": {key: record["method"].get(key) for key in ("name", "measured")},
         **{field: record[field] for field in (*fields, *_COPIES)},
         **{field: record[field] for field in _SINCE_3 if field in record},
     }
@@ -53,6 +54,8 @@ def told_again(
     pins, members = record["identity"]["sources"], record["rollback"]
     experts = {name: member["reference"] for name, member in members["experts"].items()}
     sources = {"base": members["base"]["reference"], **experts}
+    # Base and experts were scored as they were pinned; what else the recipe reads was not.
+    scored = {text: evaluations[name].model_digest for name, text in sources.items()}
     heads = {name: read_json(folder / "evals" / f"{name}.json") for name in evaluations}
     latency = read_json(folder / "latency.json")
     since_3 = {"tasks": {skill: asdict(facts) for skill, facts in tasks.items()}}
@@ -63,9 +66,7 @@ def told_again(
             "policy": policy,
             "recipe": {"digest": recipe.digest, "text": recipe.text},
             "samples": {name: head["samples"]["sha256"] for name, head in heads.items()},
-            # Base and experts were scored as they were pinned; what else the recipe reads was not.
-            "sources": {reference: pin["digest"] for reference, pin in pins.items()}
-            | {text: evaluations[name].model_digest for name, text in sources.items()},
+            "sources": _pins(folder, pins, scored),
         },
         "comparison": asdict(comparison(list(evaluations.values()))),
         "latency": None if "skipped" in latency else latency,
@@ -73,8 +74,26 @@ def told_again(
         "rollback": unmerged_set(sources["base"], experts, pins),
         "method": {
             "name": recipe.merge_method,
-            "measured": read_json(folder / "diagnosis.json")["rationale"],
+            "measured": _measured(folder, record),
         },
         **{field: read_json(folder / name) for field, name in _COPIES.items()},
         **{field: again for field, again in since_3.items() if field in record},
     }
+
+
+def _pins(
+    folder: Path, pins: Mapping[str, Mapping[str, Any]], scored: Mapping[str, str]
+) -> dict[str, dict[str, Any]]:
+    """The pins as compat.json has those of the recipe's sources, with the digests that were scored."""
+    checked = read_json(folder / "compat.json").get("pins", {})
+    again = {reference: dict(checked.get(reference, pin)) for reference, pin in pins.items()}
+    for reference, digest in scored.items():
+        again[reference] = {**again[reference], "digest": digest}
+    return again
+
+
+def _measured(folder: Path, record: Mapping[str, Any]) -> Any:
+    """What the diagnosis says of the method; the first releases of schema 1 had none."""
+    if DIAGNOSIS not in record["files"]:
+        return record["method"].get("measured")
+    return read_json(folder / DIAGNOSIS)["rationale"]

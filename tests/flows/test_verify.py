@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ from pipeline.errors import InputError
 from pipeline.facts import digest_file, write_json
 from pipeline.release.record import with_digests
 from pipeline.stages import card, gate, judge
+from pipeline.stages.workspace import code_digest
 
 
 def run_stages(folder: Path) -> Path:
@@ -41,12 +43,17 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+code_digest_once = functools.cache(code_digest)
+
+
 @pytest.fixture(autouse=True)
 def auditors_desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A current folder that trusts no key, whatever lies in the checkout."""
     (tmp_path / "desk").mkdir()
     monkeypatch.chdir(tmp_path / "desk")
     monkeypatch.delenv("MERGEGATE_SIGNING_KEY", raising=False)
+    # Reading all of our code once is enough for a hundred tests.
+    monkeypatch.setattr("flows.verify.judged.code_digest", code_digest_once)
 
 
 @pytest.fixture
