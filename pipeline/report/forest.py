@@ -12,6 +12,7 @@ from typing import Any
 
 from pipeline.report.checks import Check
 from pipeline.report.visible import clipped
+from pipeline.report.wording import MINUS
 
 # Margins from zero that are drawn; what lies beyond ends in an arrow.
 _LEFT, _RIGHT = -5.0, 2.0
@@ -27,13 +28,14 @@ class Layout:
     left: int  # of the plot
     right: int
     row: int
-    label: int  # most characters of a check's name
+    beside: int  # most characters of a name beside its interval; a longer one has a line of its own
+    label: int  # most characters of that line
     stacked: bool
 
 
-WIDE = Layout("wide", 960, 300, 730, 26, 26, stacked=False)
-NARROW = Layout("narrow", 340, 6, 334, 50, 22, stacked=True)
-_HEAD, _AXIS, _TITLE = 8, 44, 34
+WIDE = Layout("wide", 960, 285, 650, 26, 20, 90, stacked=False)
+NARROW = Layout("narrow", 340, 6, 334, 50, 15, 36, stacked=True)
+_HEAD, _AXIS, _TITLE, _LINE = 8, 44, 34, 20
 
 
 def forest(checks: Sequence[Check], layout: Layout) -> dict[str, Any]:
@@ -50,7 +52,9 @@ def forest(checks: Sequence[Check], layout: Layout) -> dict[str, Any]:
             titles.append({"text": group, "y": round(y - 10, 1)})
         first = (group, check.name) != before
         y += 6 if first and before[0] == group else 0
-        rows.append(_row(check, first or layout.stacked, y, scale, layout))
+        alone = len(check.name) > layout.beside and (first or layout.stacked)
+        y += _LINE if alone else 0
+        rows.append(_row(check, first or layout.stacked, alone, y, scale, layout))
         y, before = y + layout.row, (group, check.name)
     ticks = [
         {"x": scale.x(place), "text": text}
@@ -100,20 +104,29 @@ def _in_margins(check: Check, place: float | None) -> float:
     return (place or 0.0) / _unit(check)
 
 
-def _row(check: Check, named: bool, y: float, scale: _Scale, layout: Layout) -> dict[str, Any]:
+def _row(
+    check: Check, named: bool, alone: bool, y: float, scale: _Scale, layout: Layout
+) -> dict[str, Any]:
     lower, middle, upper = (
         _in_margins(check, place) for place in (check.lower, check.difference, check.upper)
     )
     name = clipped(check.name, layout.label) if named else ""
+    text_y = round(y + (14 if layout.stacked else layout.row / 2 + 4.5), 1)
+    above = _LINE if layout.stacked else _LINE + 2  # clear of the shaded part
     return {
-        "name": f"{name}, {check.artifact}" if layout.stacked else name,
+        "name": name,
+        "name_y": round(
+            text_y - (_LINE if alone else 0) - (2 if alone and not layout.stacked else 0), 1
+        ),
+        "alone": alone,
         "artifact": check.artifact,
         "look": check.look,
         "gap": check.shown["gap"],
         "interval": f"{check.shown['lower']} to {check.shown['upper']}",
+        "margin": f"margin {check.shown['margin'].removeprefix(MINUS)}",
         "top": round(y, 1),
         "height": layout.row,
-        "text_y": round(y + (14 if layout.stacked else layout.row / 2 + 4.5), 1),
+        "text_y": text_y,
         "y": round(y + (32 if layout.stacked else layout.row / 2), 1),
         "lower": scale.x(lower),
         "middle": scale.x(middle),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from browser import NAMES, Page, browser, executable
-from rendered import evidence, examples, judged, mapped, promoted, whole, write
+from rendered import evidence, examples, judged, mapped, promoted, row, whole, write
 
 from pipeline.report import render_report
 
@@ -101,14 +101,31 @@ def test_a_phone_gets_the_narrow_drawings_and_a_desktop_the_wide_ones(
     assert page.value(shown) == ["only-wide", "only-wide"]
 
 
-def test_text_in_drawings_stays_inside_them_and_can_be_read(page: Page, report: Path) -> None:
-    outside = """[...document.querySelectorAll('svg text')].filter(t => t.checkVisibility()).filter(t => {
-      const a = t.getBoundingClientRect(), b = t.ownerSVGElement.getBoundingClientRect();
-      return a.left < b.left - 1 || a.right > b.right + 1 || a.bottom > b.bottom + 1 || a.height < 10;
-    }).map(t => t.textContent)"""
-    for width in (360, 800, 1200):
-        page.open(report, width=width)
-        assert page.value(outside) == [], width
+_OUTSIDE = """[...document.querySelectorAll('svg text')].filter(t => t.checkVisibility()).filter(t => {
+  const a = t.getBoundingClientRect(), b = t.ownerSVGElement.getBoundingClientRect();
+  return a.left < b.left - 1 || a.right > b.right + 1 || a.bottom > b.bottom + 1 || a.height < 10;
+}).map(t => t.textContent)"""
+_OVERLAP = """[...document.querySelectorAll('svg')].filter(s => s.checkVisibility()).flatMap(s => {
+  const all = [...s.querySelectorAll('text')].map(t => [t.textContent, t.getBoundingClientRect()]);
+  return all.flatMap(([text, a], i) => all.slice(i + 1).filter(([, b]) =>
+    a.left < b.right && b.left < a.right && a.top + 3 < b.bottom && b.top + 3 < a.bottom
+  ).map(([other]) => text + ' | ' + other));
+})"""
+
+
+@pytest.mark.parametrize("width", [360, 800, 1200])
+def test_text_in_drawings_stays_inside_and_apart(page: Page, tmp_path: Path, width: int) -> None:
+    record = promoted()
+    figures = {"difference": -0.2345, "lower": -0.2567, "upper": -0.2112}
+    for artifact in ("merged", "quantized"):
+        for name in ("json[vs plain]", "json[language=" + "abcdefghij" * 5, "Customer_MATTERS" * 4):
+            record["verdict"]["rows"].append(row(name, artifact, **figures))
+            record["verdict"]["rows"].append(row(f"S{name}", artifact, kind="safety", **figures))
+    path = tmp_path / "report.html"
+    path.write_text(render_report(record, tmp_path, {}), encoding="utf-8")
+    page.open(path, width=width)
+    assert page.value(_OUTSIDE) == []
+    assert page.value(_OVERLAP) == []
 
 
 @pytest.mark.parametrize(
@@ -135,6 +152,13 @@ def test_print_is_light_with_all_details_open(page: Page, report: Path) -> None:
     assert page.value("document.querySelector('.example').checkVisibility()") is True
     assert page.value(hidden) > 50
     assert page.pdf().startswith(b"%PDF")
+    page.call("Emulation.setEmulatedMedia", media="")
+
+
+def test_print_fits_a4(page: Page, report: Path) -> None:
+    page.open(report, width=680)  # 180 mm
+    page.call("Emulation.setEmulatedMedia", media="print", features=[])
+    assert page.value("document.documentElement.scrollWidth") <= 680
     page.call("Emulation.setEmulatedMedia", media="")
 
 

@@ -105,11 +105,16 @@ def test_artifacts_of_a_check_stand_together_and_safety_last() -> None:
     ]
 
 
-def test_a_long_name_is_clipped_in_the_plot_only() -> None:
+@BOTH
+def test_a_long_name_has_a_line_of_its_own_and_is_clipped_in_the_plot_only(layout: Layout) -> None:
     name = f"json[language={'x' * 100}]"
-    (check,) = _checks(row(name, "merged"))
-    assert check.name == name
-    assert len(forest([check], WIDE)["rows"][0]["name"]) == WIDE.label
+    short, long = _checks(row("json", "merged"), row(name, "merged"))
+    assert long.name == name
+    above, below = forest([short, long], layout)["rows"]
+    assert above["name_y"] == above["text_y"]
+    assert not above["alone"]
+    assert above["top"] + layout.row <= below["name_y"] < below["text_y"] - 12
+    assert len(below["name"]) == layout.label
 
 
 def _marked(record: dict[str, Any]) -> list[list[str]]:
