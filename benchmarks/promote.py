@@ -30,18 +30,15 @@ NAME = "contended"
 
 
 def prepare(uri: str, processes: int, name: str = NAME) -> None:
-    """A registered model with two versions for each process, none with artifacts."""
+    """A registered model with two versions for each process, of one logged model without artifacts."""
     with store.connect(uri) as client:
         client.create_registered_model(name)
+        model = client.create_logged_model(client.create_experiment(name), "light")
+        client.finalize_logged_model(model.model_id, "READY")
         for number in range(2 * processes):
-            source = (
-                f"mlflow-artifacts:/{name}/{number}"
-                if _is_server(uri)
-                else f"file:///{name}/{number}"
-            )
-            client.create_model_version(
-                name, source, tags={store.RELEASE_DIGEST: f"digest {number}"}
-            )
+            tags = {store.RELEASE_DIGEST: f"digest {number}"}
+            source = f"models:/{model.model_id}"
+            client.create_model_version(name, source, model_id=model.model_id, tags=tags)
 
 
 def promote(uri: str, process: int, times: int, journal: Path, name: str = NAME) -> dict[str, Any]:
@@ -125,10 +122,6 @@ def _journal_faults(path: Path, known: list[Any], *, whole: bool) -> list[str]:
     claims = {change.number: change.claim for change in known}
     wrong = [e["number"] for e in entries if e["claim"] != claims.get(e["number"])]
     return faults + [f"{path.name}: entry {n} is not the change {n}" for n in wrong]
-
-
-def _is_server(uri: str) -> bool:
-    return uri.startswith("http")
 
 
 def main() -> int:

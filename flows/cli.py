@@ -18,6 +18,7 @@ from flows import say
 from flows.app import PANELS, app
 from flows.commands import auditing, doctor, judging, merging, registry, releasing, reproduce  # noqa: F401
 from pipeline.errors import MergegateError
+from pipeline.redaction import redacted
 
 # In this order `mergegate --help` lists them.
 app.registered_commands.sort(key=lambda command: PANELS.index(command.rich_help_panel))
@@ -42,17 +43,17 @@ def guarded(command: Callable[[], Any]) -> int:
         return ended.code if isinstance(ended.code, int) else int(bool(ended.code))
     except MergegateError as error:
         if os.environ.get("MERGEGATE_DEBUG"):
-            traceback.print_exc()
-        return say.failure(str(error), error.exit_code)
+            sys.stderr.write(redacted(traceback.format_exc()))
+        return say.failure(redacted(str(error)), error.exit_code)
     except KeyboardInterrupt:
         return say.failure("Interrupted. Nothing is half-written; the same command goes on.", 130)
     except OSError as error:
         return say.failure(f"{error.filename or 'The machine'}: {error.strerror or error}.", 6)
     except Exception as error:
         if os.environ.get("MERGEGATE_DEBUG"):
-            traceback.print_exc()
+            sys.stderr.write(redacted(traceback.format_exc()))
         return say.failure(
-            f"A fault of mergegate's own: {type(error).__name__}: {error}. "
+            f"A fault of mergegate's own: {type(error).__name__}: {redacted(str(error))}. "
             "Run again with MERGEGATE_DEBUG=1 for the traceback, and report it.",
             1,
         )

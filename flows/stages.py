@@ -17,6 +17,7 @@ from pipeline.errors import EnvironmentFault, InputError, MergegateError
 from pipeline.facts import read_json
 from pipeline.params import Params
 from pipeline.recipe import load_recipe
+from pipeline.redaction import redacted
 from pipeline.sources import Reference
 from pipeline.stages.workspace import ENVIRONMENT, SIGNING, environment, signer
 
@@ -97,7 +98,7 @@ def reproduce(stage: str, *, force: bool = False) -> State:
     failure.unlink(missing_ok=True)
     done = _dvc("repro", "--single-item", *(["--force"] if force else []), stage)
     LOGS.mkdir(parents=True, exist_ok=True)
-    (LOGS / f"{stage}.log").write_text(done.stdout, encoding="utf-8")
+    (LOGS / f"{stage}.log").write_text(redacted(done.stdout), encoding="utf-8")
     if done.returncode:
         raise _failure(stage, failure, done.stdout)
     if "Running stage" in done.stdout:
@@ -134,7 +135,7 @@ def _failure(stage: str, report: Path, output: str) -> MergegateError:
 def _dvc_failure(what: str, output: str) -> MergegateError:
     """DVC itself failed: its own last words are the best description there is."""
     errors = [line for line in output.splitlines() if line.startswith("ERROR")]
-    words = " ".join(" ".join(errors or output.splitlines()).split()[-80:])
+    words = redacted(" ".join(" ".join(errors or output.splitlines()).split()[-80:]))
     if "is invalid" in output or "extra keys not allowed" in output:
         return InputError(f"dvc.yaml: DVC cannot read it ({what}): {words}")
     return EnvironmentFault(f"{what}: DVC failed: {words}")

@@ -103,6 +103,7 @@ class Journal:
     def append(self, entry: Mapping[str, Any]) -> Entry:
         """Add an entry and wait until it is on the disk; returns it as written, `prior` and `digest` added.
 
+        A change that is entered already (the same `name`, `number` and `claim`) is not entered twice.
         Takes the lock where the caller does not hold it. Raises CorruptArtifactError as `entries`
         does: nothing is added to a journal that cannot be relied on.
         """
@@ -110,6 +111,8 @@ class Journal:
             with self.locked():
                 return self.append(entry)
         before = self.entries()
+        if known := next((e for e in before if _same(e, entry)), None):
+            return known
         linked = {**entry, "prior": before[-1]["digest"] if before else ""}
         written: Entry = {**linked, "digest": digest_of(linked)}
         self._write(self._held, canonical_json(written).encode() + b"\n")
@@ -156,6 +159,11 @@ def _parsed(line: bytes) -> Entry | None:
         return None
     whole = isinstance(entry, dict) and {"digest", "prior"} <= entry.keys()
     return entry if whole else None
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two entries are of one change."""
+    return "claim" in one and all(one.get(k) == other.get(k) for k in ("name", "number", "claim"))
 
 
 def _called(entry: Mapping[str, Any]) -> str:

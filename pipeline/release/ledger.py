@@ -16,6 +16,7 @@ from typing import Any
 
 from pipeline.errors import CorruptArtifactError, InputError
 from pipeline.facts import digest_of
+from pipeline.redaction import redacted
 from pipeline.release import store
 from pipeline.strict import nearest
 
@@ -105,7 +106,7 @@ def shown_ledger(uri: str, name: str) -> list[Judgement]:
     others = [e.removesuffix(_SUFFIX) for e in ledgers if e.endswith(_SUFFIX)]
     if name not in others:
         hint = nearest(name, others) if others else " Nothing was judged here yet."
-        raise InputError(f"{name}: no ledger of that name in {uri}.{hint}")
+        raise InputError(f"{name}: no ledger of that name in {redacted(uri)}.{hint}")
     return read_ledger(uri, name)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.errors import EnvironmentFault, InputError
 from pipeline.facts import digest_of
+from pipeline.redaction import redacted
 
 SCHEME = "models:/"
 _LOGGED_MODEL = re.compile(r"models:/(m-[0-9a-f]+)")
@@ -32,9 +33,11 @@ def fetch(uri: str, cache: Path, registry: str | None = None) -> tuple[Path, str
                 f"{uri}: the registry has no such model, version or alias. "
                 "`mergegate status NAME` lists what it has."
             ) from error
-        raise EnvironmentFault(f"{uri}: the registry failed: {error.message}") from error
+        raise EnvironmentFault(f"{uri}: the registry failed: {redacted(error.message)}") from error
     except OSError as error:
-        raise EnvironmentFault(f"{uri}: could not be copied from the registry: {error}") from error
+        raise EnvironmentFault(
+            f"{uri}: could not be copied from the registry: {redacted(str(error))}"
+        ) from error
 
 
 def _pinned(uri: str, registry: str | None) -> tuple[str, str]:

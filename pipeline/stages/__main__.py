@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pipeline.errors import InputError, MergegateError
 from pipeline.facts import write_json
+from pipeline.redaction import redacted
 from pipeline.strict import nearest
 
 STAGES = (
@@ -50,6 +51,7 @@ def main(arguments: list[str]) -> int:
 
 def _report(message: str, code: int) -> int:
     """Print the message, and leave it where the release flow finds it: DVC passes on neither words nor code."""
+    message = redacted(message)
     sys.stderr.write(message.rstrip() + "\n")
     if stage := os.environ.get("DVC_STAGE"):
         write_json(FAILURES / f"{stage}.json", {"exit_code": code, "message": message})

@@ -113,3 +113,10 @@ def test_a_disk_that_is_full_says_that_the_change_is_not_in_the_journal(
 def test_lines_are_json_that_other_tools_read(book: Journal) -> None:
     rows = [json.loads(line) for line in book.path.read_text().splitlines()]
     assert [row["number"] for row in rows] == [1, 2, 3]
+
+
+def test_a_change_that_is_entered_already_is_not_entered_twice(book: Journal) -> None:
+    change = {"number": 4, "name": "harbor", "claim": "c", "who": "ada"}
+    first = book.append(change)
+    assert book.append({**change, "observed": True}) == first
+    assert len(book.entries()) == 4
