@@ -99,14 +99,15 @@ def _reason(reason: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check(row: Mapping[str, Any], waived: bool) -> Check:
     lower, upper, margin = (figure(row, key) for key in ("lower", "upper", "margin"))
-    shown = {key: value(row, key) for key in ("candidate_mean", "reference_mean", "floor", "bound")}
+    limit = None if margin is None else -margin
+    shown = {key: value(row, key, "floor") for key in ("candidate_mean", "bound")}
+    shown |= {key: value(row, key) for key in ("reference_mean", "floor")}
     shown |= {key: words(row, key) for key in ("n", "metric", "reference", "method", "needed_n")}
     shown |= {
-        "difference": gap(row, figure(row, "difference"), unit=False),
-        "gap": gap(row, figure(row, "difference")),
-        "lower": gap(row, lower, unit=False),
-        "upper": gap(row, upper, unit=False),
-        "margin": gap(row, None if margin is None else -margin, unit=False),
+        "gap": gap(row, figure(row, "difference"), limit),
+        "lower": gap(row, lower, limit, unit=False),
+        "upper": gap(row, upper, limit, unit=False),
+        "margin": gap(row, limit, unit=False),
     }
     return Check(
         name=words(row, "check"),

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.report.checks import against
 from pipeline.report.lenient import entries, figure, part, words
-from pipeline.report.wording import NONE, look, number
+from pipeline.report.wording import NONE, look, number, ratio
 
 _PACKAGES = "packages"
 
@@ -24,7 +24,9 @@ def latency_of(record: Mapping[str, Any], policy: Mapping[str, Any]) -> dict[str
                 "name": key.upper(),
                 "merged": number(merged, 1),
                 "unmerged": number(unmerged, 1),
-                "ratio": number(merged / unmerged, 2) if unmerged else NONE,
+                "ratio": ratio(merged / unmerged, figure(policy, "latency", "max_ratio"))
+                if unmerged
+                else NONE,
                 "limit": _limit(policy, key),
             }
         )

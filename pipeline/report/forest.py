@@ -115,9 +115,7 @@ def _row(
     above = _LINE if layout.stacked else _LINE + 2  # clear of the shaded part
     return {
         "name": name,
-        "name_y": round(
-            text_y - (_LINE if alone else 0) - (2 if alone and not layout.stacked else 0), 1
-        ),
+        "name_y": round(text_y - (above if alone else 0), 1),
         "alone": alone,
         "artifact": check.artifact,
         "look": check.look,

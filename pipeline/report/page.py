@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -49,6 +50,7 @@ def render_report(
     folder, read for diagnosis.json, policy.json and compat.json; what it lacks is left out in words.
     `examples`: as `failed_examples` gives them; None or {} where there are none.
     """
+    record, examples = _sorted(record), _sorted(examples or {})
     verdict = part(record, "verdict")
     compat, policy = stored(folder / "compat.json"), stored(folder / "policy.json")
     checks = checks_of(verdict)
@@ -78,7 +80,7 @@ def render_report(
         lineage=lineage(record),
         source_checks=source_checks(compat),
         interference=interference(stored(folder / "diagnosis.json")),
-        examples=_examples(examples or {}),
+        examples=_examples(examples),
         refused=refused_of(record),
         waivers=waivers_of(record, compat),
         method=_filled(
@@ -86,6 +88,7 @@ def render_report(
         ),
         recipe=words(record, "identity", "recipe", "text"),
         seed=words(record, "identity", "seed"),
+        signing=_filled(part(record, "signing"), "fingerprint", "method"),
         quantization=sorted(part(record, "quantization").items()),
         digests=digests_of(record),
         versions=versions_of(record),
@@ -94,6 +97,12 @@ def render_report(
         experts=", ".join(part(record, "rollback", "experts")),
         base=words(record, "rollback", "base", "reference"),
     )
+
+
+def _sorted(value: Mapping[str, Any]) -> dict[str, Any]:
+    """As it is read back from its file, so that the order of keys in memory changes no byte."""
+    found: dict[str, Any] = json.loads(json.dumps(value, sort_keys=True))
+    return found
 
 
 @cache

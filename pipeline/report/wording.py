@@ -36,21 +36,42 @@ def is_share(row: Mapping[str, Any]) -> bool:
     return (low, high) == (0.0, 1.0)
 
 
-def value(row: Mapping[str, Any], key: str) -> str:
-    """A mean, floor or bound of the row's metric: «93.5 %», «4.899»."""
-    found = figure(row, key)
+def value(row: Mapping[str, Any], key: str, limit: str = "") -> str:
+    """A mean, floor or bound of the row's metric: «93.5 %», «4.899».
+
+    `limit`: the key of a figure that it must not read as equal to where it differs.
+    """
+    found, other = figure(row, key), figure(row, limit) if limit else None
     if found is None:
         return NONE
-    return f"{number(found * 100, 1)} %" if is_share(row) else number(found, 3)
+    factor, least, unit = (100, 1, " %") if is_share(row) else (1, 3, "")
+    apart = None if other is None else other * factor
+    return f"{number(found * factor, _digits(found * factor, apart, least))}{unit}"
 
 
-def gap(row: Mapping[str, Any], found: float | None, *, unit: bool = True) -> str:
-    """A difference with its sign: «−1.4 points», «−0.101»."""
+def gap(
+    row: Mapping[str, Any], found: float | None, limit: float | None = None, *, unit: bool = True
+) -> str:
+    """A difference with its sign: «−1.4 points», «−0.101»; never as if it were a `limit` that it is not."""
     if found is None:
         return NONE
-    share = is_share(row)
-    text = signed(found * 100, 1) if share else signed(found, 3)
-    return f"{text} points" if share and unit else text
+    factor, least = (100, 1) if is_share(row) else (1, 3)
+    apart = None if limit is None else limit * factor
+    text = signed(found * factor, _digits(found * factor, apart, least))
+    return f"{text} points" if is_share(row) and unit else text
+
+
+def ratio(found: float, limit: float | None = None) -> str:
+    """A ratio of two times, likewise."""
+    return number(found, _digits(found, limit, 2))
+
+
+def _digits(found: float, limit: float | None, least: int) -> int:
+    """So many that a figure which misses a limit, or clears it, does not read as if it lay on it."""
+    for digits in range(least, 10):
+        if limit is None or f"{found:.{digits}f}" != f"{limit:.{digits}f}":
+            return digits
+    return least  # they are equal, as stored
 
 
 def number(found: float, digits: int) -> str:

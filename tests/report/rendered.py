@@ -142,7 +142,7 @@ def promoted() -> dict[str, Any]:
         },
         "domains": {"json": "strict tool calls"},
         "environment": {"os": {"name": "Linux"}, "packages": {"numpy": "2.4.6"}},
-        "signing": {"fingerprint": "9f" * 32},
+        "signing": {"fingerprint": "9f" * 32, "algorithm": "ecdsa", "method": "key"},
         "rollback": {
             "base": {"reference": "models/base", "digest": "b1" * 32},
             "experts": {"json": {"reference": lora, "digest": "b2" * 32}},

@@ -68,7 +68,8 @@ RELEASES = Path(__file__).parents[1] / "fixtures" / "releases"
         "mergegate 0.2.0 torch 2.13.0",
         "os.name Linux",
         "All 1 packages that were installed there numpy 2.4.6",
-        "mergegate verify release",
+        "mergegate verify release --key TRUSTED.pem model_signing verify key release",
+        "The key that signed it has the fingerprint " + "9f" * 32,
     ],
 )
 def test_the_report_of_a_promotion_says(said: str, tmp_path: Path) -> None:
@@ -166,6 +167,18 @@ def test_a_waived_check_does_not_count_as_one_that_holds(tmp_path: Path) -> None
     assert "json exact merged ≈ Waived" in words
 
 
+def test_a_release_without_a_key_or_with_sigstore_shows_no_command_for_keys(tmp_path: Path) -> None:
+    record = promoted()
+    record["signing"]["method"] = "sigstore"
+    words = Read(render_report(record, tmp_path, {})).words
+    assert "--key" not in words
+    assert "It was signed through Sigstore" in words
+    del record["signing"]
+    words = Read(render_report(record, tmp_path, {})).words
+    assert "TRUSTED.pem" not in words
+    assert "mergegate verify release" in words
+
+
 @pytest.mark.parametrize("schema", [1, 2])
 def test_releases_of_older_schemas_are_rendered(schema: int, tmp_path: Path) -> None:
     with tarfile.open(RELEASES / f"schema-{schema}.tar.gz") as archive:
@@ -180,7 +193,14 @@ def test_releases_of_older_schemas_are_rendered(schema: int, tmp_path: Path) -> 
 
 
 def test_the_same_release_gives_the_same_bytes(tmp_path: Path) -> None:
-    assert whole(tmp_path) == whole(tmp_path)
+    def reverse(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: reverse(value[key]) for key in reversed(value)}
+        return [reverse(one) for one in value] if isinstance(value, list) else value
+
+    page = whole(tmp_path)
+    assert whole(tmp_path) == page
+    assert render_report(reverse(promoted()), tmp_path, reverse(examples())) == page
 
 
 def test_importing_the_package_is_light() -> None:

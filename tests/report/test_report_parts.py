@@ -261,6 +261,18 @@ def test_shares_read_as_per_cent_and_points_and_other_metrics_as_they_are() -> N
     assert gap(share, None) == value({}, "floor") == "–"
 
 
+def test_a_figure_that_misses_a_limit_never_reads_as_if_it_met_it() -> None:
+    missed = row("json", "merged", lower=-0.05004, candidate_mean=0.84996, floor=0.85)
+    shown = _checks(missed)[0].shown
+    assert (shown["lower"], shown["margin"]) == ("−5.004", "−5.0")
+    assert (shown["candidate_mean"], shown["floor"]) == ("84.996 %", "85.0 %")
+    on_it = _checks(row("json", "merged", lower=-0.05, candidate_mean=0.85))[0].shown
+    assert (on_it["lower"], on_it["candidate_mean"]) == ("−5.0", "85.0 %")
+    slow = {"latency": {"merged": {"p95": 1.5004}, "unmerged": {"p95": 1.0}}}
+    policy = {"latency": {"metric": "p95", "max_ratio": 1.5}}
+    assert latency_of(slow, policy)["rows"][0]["ratio"] == "1.5004"
+
+
 def test_every_outcome_has_a_word_and_a_symbol_of_its_own() -> None:
     outcomes = ("promote", "reject", "inconclusive", "cannot judge")
     looks = [look(outcome) for outcome in outcomes] + [look("reject", waived=True)]
