@@ -9,7 +9,7 @@ from typing import Any
 
 from flows.verify.attested import attested
 from flows.verify.judged import judged_again
-from flows.verify.result import Part, Verification, attempt, count, too_large
+from flows.verify.result import Part, Verification, attempt, count, unreadable
 from flows.verify.weights import weights_beside
 from pipeline.errors import InputError
 from pipeline.facts import read_json
@@ -72,8 +72,8 @@ def verify_folder(
     folder: Path, today: date | None = None, key: Path | None = None
 ) -> tuple[Mapping[str, Any], Verification]:
     """The record of a release folder ({} where it does not read), and what is found of the folder."""
-    if large := too_large(folder):
-        return {}, Verification.of(str(folder), [Part(faults=tuple(large))])
+    if faults := unreadable(folder):
+        return {}, Verification.of(str(folder), [Part(faults=tuple(faults))])
     record = attempt(folder, lambda: _record(folder))
     if isinstance(record, str):
         return {}, Verification.of(str(folder), [Part(faults=(record,))])

@@ -102,16 +102,20 @@ def attempt(folder: Path, read: Callable[[], T]) -> T | str:
         return f"{RECORD}: does not fit the other files ({error!r})."
 
 
-def too_large(folder: Path) -> list[str]:
-    """The files of a release folder that are too large to be read whole, each as a fault."""
+def unreadable(folder: Path) -> list[str]:
+    """What in a release folder cannot be read whole, each as a fault: too large, a device, a dead link."""
     faults = []
     for path in sorted(folder.rglob("*")):
-        limit = MAX_SAMPLES_BYTES if path.name.endswith(".samples.jsonl") else MAX_BYTES
-        if path.is_file() and (size := path.stat().st_size) > limit:
-            faults.append(
-                f"{path.relative_to(folder).as_posix()}: has {size:,} bytes, and a file of a "
-                f"release has {limit:,} at most; nothing was read."
-            )
+        name = path.relative_to(folder).as_posix()
+        if path.is_file():
+            limit = MAX_SAMPLES_BYTES if name.endswith(".samples.jsonl") else MAX_BYTES
+            if (size := path.stat().st_size) > limit:
+                faults.append(
+                    f"{name}: has {size:,} bytes, and a file of a release has {limit:,} at most; "
+                    "nothing was read."
+                )
+        elif not path.is_dir():
+            faults.append(f"{name}: is no file; nothing was read.")
     return faults
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from flows.verify.judged import compared, made_by_this_code
 from flows.verify.result import Part, attempt, count
-from pipeline.facts import canonical_json, digest_of, read_json
+from flows.verify.unmerged import read_manifest
+from pipeline.facts import canonical_json, digest_of
 from pipeline.release import store
 from pipeline.release.card import comparison_markdown
 from pipeline.release.registry import (
@@ -47,7 +48,7 @@ def merge_tags_fit(version: Any, record: Mapping[str, Any]) -> Part:
 
 def unmerged_tags_fit(version: Any, manifest: Path) -> Part:
     """The tags of an unmerged set's version against its manifest."""
-    expected = attempt(manifest.parent, lambda: _of_unmerged(read_json(manifest)))
+    expected = attempt(manifest.parent, lambda: _of_unmerged(read_manifest(manifest)))
     if isinstance(expected, str):
         return Part(faults=(expected,))
     checked = f"{count(expected, 'tag')} of version {version.version} against {manifest.name}"

@@ -36,7 +36,7 @@ def manifest_fits(manifest: Path, digest: str, where: str = "") -> Part:
 
 def _checked(folder: Path) -> Part:
     members, faults = _members(folder / MANIFEST), []
-    stated = read_json(folder / MANIFEST).get("digest")
+    stated = read_manifest(folder / MANIFEST).get("digest")
     if digest_of(members) != stated:
         faults.append(f"{MANIFEST}: base, experts: their digest is not {stated}, as stored beside")
     experts = members["experts"]
@@ -62,10 +62,18 @@ def _checked(folder: Path) -> Part:
     )
 
 
-def _members(manifest: Path) -> dict[str, Any]:
-    if manifest.is_file() and manifest.stat().st_size > MAX_BYTES:
+def read_manifest(path: Path) -> dict[str, Any]:
+    """unmerged.json of a set. Raises CorruptArtifactError for what is no file or too large to be read."""
+    if path.exists() and not path.is_file():
+        raise CorruptArtifactError(f"{MANIFEST}: is no file.")
+    if path.is_file() and path.stat().st_size > MAX_BYTES:
         raise CorruptArtifactError(f"{MANIFEST}: is larger than {MAX_BYTES:,} bytes.")
-    value = read_json(manifest)
+    manifest: dict[str, Any] = read_json(path)
+    return manifest
+
+
+def _members(manifest: Path) -> dict[str, Any]:
+    value = read_manifest(manifest)
     return {key: value[key] for key in ("base", "experts")}
 
 

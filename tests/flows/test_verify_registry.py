@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from pipeline.release import Probe, register_merge, register_unmerged
 from pipeline.release.store import connect
 from pipeline.sources import artifact_digest
 from pipeline.stages import card, gate, judge
+from pipeline.stages.workspace import code_digest
 
 CHAMPION = "models:/harbor@champion"
 
@@ -39,6 +41,8 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             stage.run("tuned")
         uri = f"sqlite:///{folder}/mlflow.db"
         register(uri)
+        # Reading all of our code once is enough for a hundred tests.
+        patch.setattr("flows.verify.judged.code_digest", functools.cache(code_digest))
         yield uri
 
 
