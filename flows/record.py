@@ -96,7 +96,7 @@ def record_release(params: Params, candidate: str, expected: int | None) -> dict
     record = read_bundle(folder / "release")
     if record["verdict"]["outcome"] != "promote":
         return {"run": log_refusal(uri, params.name, folder / "release"), "version": None}
-    _check_judged_champion(params, expected)
+    _check_judged_champion(params, expected, record["release_digest"])
     target = _register_unmerged(params, record)
     # Before the champion moves: a merge whose way back does not hold is not promoted.
     rehearse_version(uri, params.name, target, CACHE)
@@ -118,13 +118,19 @@ def record_release(params: Params, candidate: str, expected: int | None) -> dict
     }
 
 
-def _check_judged_champion(params: Params, expected: int | None) -> None:
-    """Raise Overtaken where the stages compared with another champion than the one that is served now."""
+def _check_judged_champion(params: Params, expected: int | None, digest: str) -> None:
+    """Raise Overtaken where the stages compared with another champion than the one that is served now.
+
+    Unless that is this very release, `digest`, which an interrupted attempt has promoted already.
+    """
     from flows.ledger import champion_is_new
     from pipeline.release.changes import Overtaken, check_expected, head
 
     if champion_is_new(params):
-        check_expected(params.name, head(params.registry_uri, params.name), expected, "promotion")
+        last = head(params.registry_uri, params.name)
+        if last and last.release_digest == digest:
+            return
+        check_expected(params.name, last, expected, "promotion")
         raise Overtaken(
             f"{params.name}: the champion is not the one that the candidate was compared with. "
             "Run `mergegate release` again: it will be judged against the one that is served now."

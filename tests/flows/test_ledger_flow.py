@@ -338,3 +338,46 @@ def test_a_verdict_is_entered_before_it_is_registered_and_by_judge_as_well(
     monkeypatch.setattr(release, "create_table_artifact", lambda **_: None)
     assert release.release.fn("tuned", register=register) is outcome
     assert done == expected
+
+
+def test_a_champion_that_the_candidate_was_not_compared_with_is_not_replaced(
+    workspace: Path,
+) -> None:
+    from flows.record import _check_judged_champion
+    from pipeline.release.changes import Overtaken
+
+    params = name_champion()
+    note_champion(params)
+    _check_judged_champion(params, None, "ours")
+    register_champion(params, "merge")
+    with pytest.raises(Overtaken, match="another release became champion meanwhile"):
+        _check_judged_champion(params, None, "ours")
+    with pytest.raises(Overtaken, match="not the one that the candidate was compared with"):
+        _check_judged_champion(params, 0, "ours")
+
+
+def test_a_release_that_an_interrupted_attempt_promoted_is_not_overtaken_by_itself(
+    workspace: Path,
+) -> None:
+    from flows.record import _check_judged_champion
+
+    params = name_champion()
+    note_champion(params)
+    register_champion(params, "merge")
+    with store.connect(params.registry_uri) as client:
+        client.set_model_version_tag(params.name, "1", store.RELEASE_DIGEST, "ours")
+    _check_judged_champion(params, None, "ours")
+
+
+def test_only_what_may_pass_by_itself_is_tried_again() -> None:
+    from prefect.states import Failed
+
+    from flows.release import _may_help
+    from pipeline.release.changes import Overtaken
+
+    def helps(error: Exception) -> bool:
+        return _may_help(None, None, Failed(data=error))  # type: ignore[arg-type]
+
+    assert helps(EnvironmentFault("the server is down"))
+    assert not helps(Overtaken("another release became champion"))
+    assert not helps(ValueError("x"))

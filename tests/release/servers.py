@@ -23,6 +23,7 @@ class Server:
 
     def __init__(self, command: list[str], log: Path, ready: Callable[[], bool]) -> None:
         self._command, self._log, self._ready = command, log, ready
+        self.folder = log.parent
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:

@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
-from release_family import register_all, register_target
+from release_family import EXPERTS, PROBE, register_all, register_target
 from servers import Server, missing_postgres, mlflow_server, postgres
 
 from flows.doctor import Patient, look
 from pipeline.errors import EnvironmentFault
 from pipeline.facts import read_json
-from pipeline.release import rollback, status, store
+from pipeline.release import register_unmerged, rollback, status, store
 from pipeline.release.changes import head
 from pipeline.release.registry import champion, register_merge
 from pipeline.sources import folder_digests
@@ -92,42 +93,37 @@ def test_a_release_is_registered_served_downloaded_and_rolled_back(
     assert look(Patient(registry, NAME, journal, None)).to_json()["left"] == []
 
 
+def register(uri: str, name: str, release: Path, journal: Path | None = None) -> int:
+    """Register the unmerged set and the merge under another model's name; the version of the merge."""
+    last = head(uri, name)
+    target = register_unmerged(
+        uri,
+        name,
+        read_json(release / "release.json")["rollback"],
+        base=Path("models/base"),
+        experts={expert: Path("models") / expert for expert in EXPERTS},
+        probe=PROBE,
+    )
+    return register_merge(
+        uri,
+        name,
+        Path("shipped"),
+        release,
+        rollback_version=target,
+        expected=last.number if last else None,
+        journal=journal,
+    ).version
+
+
 def test_a_server_taken_away_in_the_middle_and_back_ends_with_one_version(
     served_sqlite: tuple[str, Server],
     bundle: Bundle,
     workspace: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from mlflow import MlflowClient
-
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     uri, server = served_sqlite
-    release = bundle(name="interrupted")
-    name = read_json(release / "release.json")["name"]
-
-    def register() -> int:
-        from release_family import EXPERTS, PROBE
-
-        from pipeline.release import register_unmerged
-
-        last = head(uri, name)
-        target = register_unmerged(
-            uri,
-            name,
-            read_json(release / "release.json")["rollback"],
-            base=Path("models/base"),
-            experts={expert: Path("models") / expert for expert in EXPERTS},
-            probe=PROBE,
-        )
-        return register_merge(
-            uri,
-            name,
-            Path("shipped"),
-            release,
-            rollback_version=target,
-            expected=last.number if last else None,
-        ).version
-
+    release, name = bundle(), "interrupted"
     setting = MlflowClient.set_registered_model_alias
 
     def taken_away(client: MlflowClient, *arguments: str) -> None:
@@ -136,17 +132,61 @@ def test_a_server_taken_away_in_the_middle_and_back_ends_with_one_version(
 
     monkeypatch.setattr(MlflowClient, "set_registered_model_alias", taken_away)
     with pytest.raises(EnvironmentFault, match="the registry failed") as caught:
-        register()
+        register(uri, name, release)
     assert caught.value.exit_code == 6
     monkeypatch.setattr(MlflowClient, "set_registered_model_alias", setting)
     with pytest.raises(EnvironmentFault, match="the registry failed"):
-        register()
+        register(uri, name, release)
     server.start()
-    assert register() == 2
+    assert register(uri, name, release) == 2
     assert [entry["kind"] for entry in status(uri, name)["history"]] == ["unmerged", "merge"]
     last = head(uri, name)
     assert last
     assert (last.number, last.version) == (1, 2)
+
+
+SECRETS = {
+    "HF_TOKEN": "hf_plantedplanted",
+    "AWS_SECRET_ACCESS_KEY": "planted/aws/planted",
+    "MLFLOW_TRACKING_PASSWORD": "planted-password",
+}
+
+
+def test_no_secret_is_in_what_is_kept_or_said(
+    served_sqlite: tuple[str, Server],
+    bundle: Bundle,
+    workspace: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from flows.app import app
+    from flows.cli import guarded
+
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    for key, value in SECRETS.items():
+        monkeypatch.setenv(key, value)
+    plain, server = served_sqlite
+    uri = plain.replace("://", "://ada:hunter%4022@")
+    release, journal = bundle(), workspace / "journal.jsonl"
+    assert register(uri, "planted", release, journal) == 2
+    said = [str(look(Patient(uri, "planted", journal, None)).to_json())]
+    rollback(uri, "planted", f"see {uri}/wiki, {SECRETS['HF_TOKEN']}", journal=journal)
+    said += [str(status(uri, "planted")), str(head(uri, "planted"))]
+    commands = (["status"], ["doctor"], ["ledger"], ["rollback", "--rehearse"])
+    monkeypatch.setenv("MERGEGATE_DEBUG", "1")
+    for _ in ("up", "down"):
+        for command, *options in commands:
+            guarded(lambda c=command, o=options: app([c, "planted", "--uri", uri, *o]))  # type: ignore[misc]
+        server.stop()
+    server.start()
+    captured = capsys.readouterr()
+    assert "the registry failed" in captured.err
+    said += [captured.out, captured.err]
+    kept = [path for folder in (workspace, server.folder) for path in folder.rglob("*")]
+    secrets = ("hunter%4022", "hunter@22", *SECRETS.values())
+    assert [s for s in secrets for text in said if s in text] == []
+    contents = {path: path.read_bytes() for path in kept if path.is_file()}
+    assert [(p, s) for p, text in contents.items() for s in secrets if s.encode() in text] == []
 
 
 @pytest.mark.slow
