@@ -169,5 +169,27 @@ def test_damage_in_the_remote_is_found_after_a_pull(published: Published, clone:
     try:
         check_out("release-2", clone)
         assert "verdict.json: changed" in verify(clone, code=2)
+        # A remote with `verify` is not believed: DVC hashes what it fetches.
+        shutil.rmtree(clone / ".dvc" / "cache")
+        shutil.rmtree(clone / "build")
+        dvc("remote", "modify", "--local", "store", "verify", "true", cwd=clone)
+        dvc("pull", "--quiet", "card@tuned", cwd=clone, code=1)
+        assert not (clone / RELEASE).exists()
     finally:
         damaged.write_bytes(content)
+
+
+def test_collecting_by_tags_keeps_old_releases_and_collecting_by_workspace_loses_them(
+    published: Published, clone: Path
+) -> None:
+    store = shutil.copytree(published.store, clone.parent / "store")
+    dvc("remote", "modify", "--local", "store", "url", str(store), cwd=clone)
+    check_out("release-2", clone)
+    dvc("gc", "--quiet", "--force", "--all-tags", "--cloud", cwd=clone)
+    check_out("release-1", clone)
+    verify(clone)
+    check_out("release-2", clone)
+    dvc("gc", "--quiet", "--force", "--workspace", "--cloud", cwd=clone)
+    run("git", "checkout", "--quiet", "release-1", cwd=clone)
+    dvc("pull", "--quiet", "card@tuned", cwd=clone, code=1)
+    assert not (clone / RELEASE).exists()
