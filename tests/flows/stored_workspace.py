@@ -138,9 +138,11 @@ def _write_params(folder: Path, policy: Mapping[str, Any]) -> None:
 def _pin(reference: str) -> dict[str, Any]:
     digit = str(len(reference) % 10)
     side = {"revision": None, "licence": "apache-2.0", "architecture_hash": digit * 64}
+    side |= {"files": {"model.safetensors": digit * 64}}
     adapter = {**side, "digest": digit * 64} if "+" in reference else None
     return {
         "reference": reference,
+        "kind": "local",
         "digest": digit * 64,
         "model": {**side, "digest": "7" * 64},
         "adapter": adapter,

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 from release_family import verdict
 
 from pipeline.errors import CorruptArtifactError, InputError
 from pipeline.facts import read_json, write_json
+from pipeline.release import bundle as bundle_module
 from pipeline.release import read_bundle, write_bundle
 from pipeline.release.disclosure import check_disclosure
 from pipeline.release.keys import load_signing_key
@@ -138,3 +140,37 @@ def test_the_record_keeps_what_made_it(bundle: Bundle) -> None:
     assert record["environment"]["packages"]["torch"] == "2.13.0"
     assert record["tasks"]["json"]["task_digest"] == "1" * 64
     assert set(record["merged_files"]) == {path.name for path in Path("models/base").iterdir()}
+
+
+SCHEMA = read_json(Path(bundle_module.__file__).with_name("release.schema.json"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"quantized_files": None, "quantization": {"skipped": "refused"}}, {"refused": {}}],
+)
+def test_the_record_fits_its_published_schema(bundle: Bundle, change: dict[str, Any]) -> None:
+    Draft202012Validator.check_schema(SCHEMA)
+    errors = [
+        e.message for e in validator().iter_errors(read_json(bundle(**change) / "release.json"))
+    ]
+    assert errors == []
+
+
+def validator() -> Draft202012Validator:
+    return Draft202012Validator(SCHEMA)
+
+
+def test_the_schema_misses_no_field_and_allows_no_other(bundle: Bundle) -> None:
+    record = read_json(bundle() / "release.json")
+    assert set(record) == set(SCHEMA["required"])
+    for field in record:
+        assert not validator().is_valid({k: v for k, v in record.items() if k != field}), field
+    assert not validator().is_valid({**record, "more": 1})
+
+
+def test_the_documentation_names_every_field_of_the_record() -> None:
+    text = (Path(bundle_module.__file__).parents[2] / "docs" / "release.md").read_text()
+    assert [name for name in SCHEMA["required"] if f"`{name}`" not in text] == []
+    inner = [*SCHEMA["properties"]["identity"]["required"], *SCHEMA["$defs"]["pin"]["required"]]
+    assert [name for name in inner if f"`{name}`" not in text] == []
