@@ -32,11 +32,14 @@ def sign(folder: Path, signature: Path) -> None:
     Raises EnvironmentFault where there is no network or no identity.
     """
     from model_signing import hashing, signing
+    from sigstore.oidc import detect_credential
 
     content = hashing.Config().use_file_serialization(allow_symlinks=True)
     content.set_allow_symlinks(True)
     content.set_ignored_paths(paths=[signature.name], ignore_git_paths=False)
     try:
+        if not detect_credential():  # without one the library would wait for somebody at a browser
+            raise LookupError("no identity token in this environment")
         config = signing.Config().set_hashing_config(content)
         config.use_sigstore_signer(use_ambient_credentials=True).sign(folder, signature)
     except Exception as error:  # of requests, TUF, OIDC: whatever the libraries below raise

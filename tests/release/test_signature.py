@@ -248,16 +248,25 @@ def test_a_link_to_a_folder_and_a_pipe_are_refused(signed: Path, key: SigningKey
         sign(signed, key)
 
 
-def test_sigstore_without_a_network_fails_in_words(
-    signed: Path, key: SigningKey, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("token", "words"),
+    [("a token", "ConnectionError: no route to host"), (None, "LookupError: no identity token")],
+)
+def test_sigstore_without_a_network_or_an_identity_fails_in_words(
+    signed: Path,
+    key: SigningKey,
+    token: str | None,
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MERGEGATE_SIGNING", "sigstore")
 
     def fails(*_: object, **__: object) -> None:
         raise ConnectionError("no route to host")
 
+    monkeypatch.setattr("sigstore.oidc.detect_credential", lambda: token)
     monkeypatch.setattr("model_signing.signing.Config.use_sigstore_signer", fails)
-    with pytest.raises(EnvironmentFault, match="Sigstore did not sign"):
+    with pytest.raises(EnvironmentFault, match=f"Sigstore did not sign .{words}"):
         sign(signed, key)
 
 
