@@ -56,6 +56,8 @@ class Moments:
     def __init__(self, seed: int) -> None:
         self._chance = random.Random(seed)
         self.killed: Counter[str] = Counter()
+        # Aims count as well: a step that is too short to be hit would else be aimed at for ever.
+        self._aimed: Counter[str] = Counter()
         self._drawn = 0
 
     def draw(self, due: Mapping[str, float], seconds: float, writes: int) -> Moment:
@@ -63,7 +65,8 @@ class Moments:
         self._drawn += 1
         if self._drawn % 4 == 0 or not due:
             return Moment("clock", "the release", self._chance.uniform(0, seconds))
-        target = min(due, key=lambda name: self.killed[name])
+        target = min(due, key=lambda name: self.killed[name] + self._aimed[name])
+        self._aimed[target] += 1
         names = list(due)
         # Stages of one level may end in another order, so the nearest ones show nothing.
         after = frozenset(names[names.index(target) + 3 :]) - {*STEPS}

@@ -73,11 +73,10 @@ def restore(workspace: Workspace, work: Path, state: str) -> None:
 def restore_before(workspace: Workspace, work: Path, stage: str) -> None:
     """A workspace in which the second candidate is released but for `stage`, or for its registration.
 
-    Registry and journal are those that have the first candidate only. DVC's cache is empty, so that the stage runs.
+    Registry and journal are those that have the first candidate only.
     """
     restore(workspace, work, AFTER_SECOND)
     folder = workspace.folder
-    shutil.rmtree(folder / ".dvc" / "cache")
     for kept in (folder, work / AFTER_FIRST):
         registry = [*kept.glob("mlflow.db*"), kept / "mlruns", kept / ".mergegate" / "journal"]
         for path in filter(Path.exists, registry):
@@ -89,6 +88,8 @@ def restore_before(workspace: Workspace, work: Path, stage: str) -> None:
                 shutil.copy2(path, folder / path.relative_to(kept))
     if output := _OUTPUTS.get(stage):
         shutil.rmtree(folder / "build" / SECOND / output)
+        # DVC would bring it back from here.
+        shutil.rmtree(folder / ".dvc" / "cache" / "runs")
 
 
 def ended(run: Run, candidate: str, reference: Reference) -> dict[str, Any]:

@@ -100,6 +100,11 @@ def _environment(work: Path, code: Path) -> dict[str, str]:
         # The harness reads from this log how far a release is.
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO",
         "NO_COLOR": "1",
+        # Servers and tools that the harness starts itself are as quiet as those that the command starts.
+        "DO_NOT_TRACK": "1",
+        "DVC_NO_ANALYTICS": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     }
 
 
