@@ -42,7 +42,7 @@ def _checked(folder: Path, record: Mapping[str, Any]) -> Part:
     if CARD in found and found.pop(CARD) != card:
         faults.append(f"{CARD}: is not the model card of the release")
     faults += _differing(found, record)
-    size = sum(path.stat().st_size for path in files.values())
+    size = sum(files[name].stat().st_size for name in found)
     return Part(
         (
             f"{count(found, 'file')} of the model, {size:,} bytes, by SHA-256: those that were judged",
