@@ -152,7 +152,8 @@ def ensure_experiment(client: Any, name: str) -> str:
 
 
 def fitting(text: str, limit: int) -> str:
-    """`text`, cut to what a tag holds; the whole is among the artifacts."""
+    """`text` without secrets, cut to what a tag holds; the whole is among the artifacts."""
+    text = redacted(text)
     note = "\n[cut: the whole is in the release's artifacts]"
     return text if len(text) <= limit else text[: limit - len(note)] + note
 
