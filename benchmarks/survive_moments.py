@@ -134,12 +134,12 @@ def registry_state(folder: Path) -> tuple[tuple[str, int, int], ...]:
 
 
 def _stage(task: str, candidate: str) -> str:
-    """The stage of a task's name; `` for what asks the registry whether a stage is due."""
+    """The stage of a task's name; `` for what only asks the registry, such as whether a stage is due."""
     if task.startswith("enter "):
         return ENTER
     if task.startswith("register "):
         return REGISTER
-    return "" if task.startswith("look up") else stage_of(task)
+    return "" if " " in task else stage_of(task)
 
 
 def stage_of(task: str) -> str:
