@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
-import shutil
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -62,7 +62,7 @@ def test_the_unmerged_set_is_served_as_the_base_with_a_module_for_each_adapter(
         f"json={adapters}/json",
         f"tone={adapters}/tone",
     )
-    options = dict(zip(command[3:], command[4:], strict=False))
+    options = dict(pairwise(command))
     assert options["--served-model-name"] == "harbor-base"
     assert (options["--port"], options["--max-loras"]) == ("9000", "2")
     assert options["--max-lora-rank"] == "8"  # the adapters have rank 4; 8 is vLLM's least
