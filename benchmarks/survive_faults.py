@@ -124,8 +124,9 @@ def corrupted(workspace: Workspace, work: Path, reference: Reference, what: str)
 
 def falsify(hashes: Path) -> None:
     """Every digest that the file remembers becomes another one, well-formed."""
-    known = json.loads(hashes.read_text("utf-8"))
-    hashes.write_text(json.dumps({key: digest[::-1] for key, digest in known.items()}), "utf-8")
+    kept = json.loads(hashes.read_text("utf-8"))
+    kept["known"] = {key: digest[::-1] for key, digest in kept["known"].items()}
+    hashes.write_text(json.dumps(kept), "utf-8")
 
 
 def flip(file: Path) -> None:

@@ -76,12 +76,16 @@ def _settled(path: Path) -> bool:
 
 
 def _load(cache: Path | None) -> dict[str, str]:
-    """The known digests; none where the cache is missing or damaged, which costs only time."""
+    """The known digests; none where the cache is missing or damaged, which costs only time.
+
+    What it holds is believed without reading the file again, so one changed character in it must not pass for a digest.
+    """
     try:
-        known = json.loads(cache.read_bytes()) if cache else {}
-    except (OSError, ValueError):
+        kept = json.loads(cache.read_bytes()) if cache else {}
+        known = kept["known"]
+        return dict(known) if kept["sha256"] == digest_of(known) else {}
+    except (OSError, ValueError, KeyError, TypeError):
         return {}
-    return known if isinstance(known, dict) else {}
 
 
 def _remember(cache: Path, found: dict[str, str]) -> None:
@@ -89,4 +93,6 @@ def _remember(cache: Path, found: dict[str, str]) -> None:
 
     Two processes at once may lose each other's additions, which are then computed again.
     """
-    write_text(cache, json.dumps({**_load(cache), **found}, indent=0, sort_keys=True))
+    known = {**_load(cache), **found}
+    kept = {"known": known, "sha256": digest_of(known)}
+    write_text(cache, json.dumps(kept, indent=0, sort_keys=True))

@@ -129,13 +129,23 @@ def test_a_damaged_cache_costs_time_and_nothing_else(tmp_path: Path, damage: str
     )
 
 
+def test_a_changed_digest_in_the_cache_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, cache = settled(tmp_path / "a", "abc", monkeypatch), tmp_path / "hashes.json"
+    digest = file_digest(file, cache)
+    assert digest in cache.read_text()
+    cache.write_text(cache.read_text().replace(digest, digest[::-1]))
+    assert file_digest(file, cache) == digest
+
+
 def test_the_cache_keeps_what_other_runs_have_added(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = tmp_path / "hashes.json"
     file_digest(settled(tmp_path / "a", "1", monkeypatch), cache)
     file_digest(settled(tmp_path / "b", "2", monkeypatch), cache)
-    assert len(json.loads(cache.read_text())) == 2
+    assert len(json.loads(cache.read_text())["known"]) == 2
 
 
 def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
