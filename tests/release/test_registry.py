@@ -75,7 +75,8 @@ def test_the_champion_s_folder_is_the_checkpoint_that_was_judged_with_its_card_a
     assert AutoModelForCausalLM.from_pretrained(folder).num_parameters() > 0
     assert (folder / "README.md").read_text().startswith("---\nbase_model:")
     assert {path.name for path in (folder / "release").iterdir()} == {
-        *("README.md", "recipe.yaml", "release.json", "verdict.json")
+        *("README.md", "report.html", "bom.cdx.json", "recipe.yaml", "verdict.json"),
+        *("release.json", "signing.pub", "provenance.intoto.json", "model.sig"),
     }
 
 
