@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,8 @@ def locate(release: str, uri: str | None = None) -> Path:
     if is_registry_uri(release):
         from pipeline.sources.registry import fetch
 
-        found = fetch(release, CACHE, uri)[0] / _RELEASE
+        with reaching(uri):
+            found = fetch(release, CACHE, uri)[0] / _RELEASE
         if not (found / RECORD).is_file():
             raise InputError(
                 f"{release}: holds no release (no {_RELEASE}/{RECORD} among its files). "
@@ -64,6 +66,15 @@ def locate(release: str, uri: str | None = None) -> Path:
         return found
     folder = find_release(release)
     return folder if (folder / RECORD).is_file() else folder / _RELEASE
+
+
+def reaching(uri: str | None) -> AbstractContextManager[Any]:
+    """MLflow set to the registry at `uri`, where one is given: it looks the files of a version up there."""
+    if uri is None:
+        return nullcontext()
+    from pipeline.release.store import connect
+
+    return connect(uri, existing=True)
 
 
 def read_recorded(folder: Path) -> Recorded:

@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from flows.reproduce.recorded import Recorded
+from flows.reproduce.recorded import Recorded, reaching
 from pipeline.errors import CorruptArtifactError, InputError
 from pipeline.sources import Reference, Source, open_source, pin
 from pipeline.sources.reference import is_registry_uri
 from pipeline.stages.workspace import CACHE
 
+_MODELS = "models:/"
 _MOST = 10  # files that are named of one source
 
 
@@ -32,7 +33,9 @@ def open_sources(
     for reference in recorded.recipe.references():
         recorded_pin = recorded.pins[str(reference)]
         try:
-            source = open_source(_pinned(reference, recorded_pin, root), CACHE, tracking_uri=uri)
+            pinned = _pinned(reference, recorded_pin, root)
+            with reaching(uri if _MODELS in str(pinned) else None):
+                source = open_source(pinned, CACHE, tracking_uri=uri)
         except (InputError, CorruptArtifactError) as error:
             faults.append(str(error))
             continue

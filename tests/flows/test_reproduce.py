@@ -212,6 +212,31 @@ def test_a_release_is_found_by_folder_by_candidate_and_beside_its_model(
         locate("other")
 
 
+def test_a_release_is_found_in_a_registry_elsewhere(
+    workspace: Path, elsewhere: Path, tmp_path: Path
+) -> None:
+    from pipeline.release import store
+
+    uri = f"sqlite:///{tmp_path / 'registry.db'}"
+    shipped = workspace / "build" / "tuned"
+    with pytest.MonkeyPatch.context() as patch, store.connect(uri) as client:
+        patch.chdir(tmp_path)  # MLflow keeps the files of a new store in the current folder
+
+        def upload(model_id: str) -> None:
+            client.log_model_artifacts(model_id, str(shipped / "quantized"))
+            client.log_model_artifacts(model_id, str(shipped / "release"), "release")
+
+        version = store.ensure_version(client, "harbor", "d" * 64, "merge", {}, upload)
+        client.set_registered_model_alias("harbor", "champion", version.version)
+    found = locate("models:/harbor@champion", uri)
+    given = workspace / "build" / "tuned" / "release" / "release.json"
+    assert (found / "release.json").read_bytes() == given.read_bytes()
+    assert locate("models:/harbor/1", uri) == found
+    with pytest.raises(InputError, match="no such model, version or alias"):
+        locate("models:/harbor/2", uri)
+    assert found.is_relative_to(".mergegate")
+
+
 def test_a_version_without_a_release_says_so(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
