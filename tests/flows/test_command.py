@@ -49,6 +49,7 @@ def test_help_names_every_command_with_an_example(tmp_path: Path) -> None:
     commands = (
         *("release", "judge", "check", "plan", "diagnose", "merge"),
         *("verdict", "status", "rollback", "schedule", "verify", "gate", "power", "ledger"),
+        *("reproduce", "serve", "doctor"),
     )
     for name in commands:
         assert name in top
