@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import InputError
 from pipeline.facts import read_json
 from pipeline.params import Params
 from pipeline.stages.workspace import BUILD, CACHE, SOURCES
@@ -176,6 +178,19 @@ def read_status(uri: str, name: str) -> dict[str, Any]:
     from pipeline.release import status
 
     return status(uri, name)
+
+
+def read_champion_at(uri: str, name: str, when: str) -> dict[str, Any]:
+    """Which version was champion at the time `when`, ISO 8601; UTC where it names no zone."""
+    from pipeline.release.history import champion_at
+
+    try:
+        moment = datetime.fromisoformat(when)
+    except ValueError:
+        raise InputError(
+            f"--at {when}: no time. Write it as 2026-05-14, 2026-05-14T10:00 or 2026-05-14T10:00+02:00."
+        ) from None
+    return champion_at(uri, name, moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
 def roll_back(

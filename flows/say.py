@@ -179,6 +179,24 @@ def status(report: Mapping[str, Any]) -> None:
     _changes(report["changes"])
 
 
+def champion_at(report: Mapping[str, Any]) -> None:
+    """Which version was champion at a time, and the change that made it so."""
+    change, version = report["change"], report["version"]
+    gone = {"version": change["version"], "kind": "gone from the registry"}
+    shown = version or {**gone, "release_digest": change["release_digest"]}
+    _facts(
+        report["name"],
+        {
+            "at": report["moment"],
+            "champion": _version(shown),
+            "since": f"{change['when']}, change {change['number']}: {change['kind']} by {change['who']}",
+            "why": change["why"],
+            "until": report["until"] or "now",
+            "verify": f"mergegate verify models:/{report['name']}/{change['version']}",
+        },
+    )
+
+
 def _target(look: Mapping[str, Any] | None) -> dict[str, str]:
     """Whether the rollback target is whole, and when it was rehearsed."""
     if look is None:

@@ -15,11 +15,29 @@ if TYPE_CHECKING:
     from gates import Policy
 
 
-@app.command(rich_help_panel=REGISTRY, epilog="Example: mergegate status harbor-support")
-def status(name: Name = "", uri: Uri = "", json: Json = False) -> None:
+@app.command(
+    rich_help_panel=REGISTRY,
+    epilog="Example: mergegate status harbor-support --at 2026-05-14T10:00",
+)
+def status(
+    name: Name = "",
+    at: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME",
+            help="Say instead which version was champion then: 2026-05-14, 2026-05-14T10:00+02:00; UTC without a zone.",
+        ),
+    ] = "",
+    uri: Uri = "",
+    json: Json = False,
+) -> None:
     """Show a registered model: its champion, the rollback target, and the history of versions."""
-    from flows.record import read_status
+    from flows.record import read_champion_at, read_status
 
+    if at:
+        found = read_champion_at(*_registry(uri, name), at)
+        say.as_json(found) if json else say.champion_at(found)
+        return
     report = read_status(*_registry(uri, name))
     say.as_json(report) if json else say.status(report)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.errors import InputError
@@ -14,7 +16,7 @@ from pipeline.release.registry import (
     ROLLBACK_VERSION,
     ROLLED_BACK,
 )
-from pipeline.release.standing import changes
+from pipeline.release.standing import Change, changes
 from pipeline.release.wholeness import look
 from pipeline.strict import nearest
 
@@ -47,6 +49,39 @@ def status(uri: str, name: str) -> dict[str, Any]:
             "history": [entries[number] for number in sorted(entries)],
             "refusals": refusals,
         }
+
+
+def champion_at(uri: str, name: str, moment: datetime) -> dict[str, Any]:
+    """Which version was champion at `moment` (with a zone), as JSON values.
+
+    `version` as in `status`, None where it is gone from the registry; `change`, the one that made it champion;
+    `until`, when the next one came, None where it still is. Raises InputError where the record begins later.
+    """
+    with store.connect(uri, existing=True) as client:
+        registered_model(client, name)
+        known = changes(client, name)
+        found = _last_before(known, moment)
+        if found is None:
+            begins = f"the first is of {known[0].when}" if known else "there is none yet"
+            raise InputError(
+                f"{name}: no change of the champion is known from before {moment.isoformat()}; {begins}. "
+                "Versions registered before changes were numbered are in `mergegate status`."
+            )
+        after = [change.when for change in known if change.number > found.number]
+        versions = client.search_model_versions(f"name = '{name}'")
+        entries = {int(version.version): _entry(version) for version in versions}
+        return {
+            "name": name,
+            "moment": moment.astimezone(UTC).isoformat(timespec="seconds"),
+            "version": entries.get(found.version),
+            "change": asdict(found),
+            "until": after[0] if after else None,
+        }
+
+
+def _last_before(known: Sequence[Change], moment: datetime) -> Change | None:
+    earlier = [change for change in known if datetime.fromisoformat(change.when) <= moment]
+    return max(earlier, key=lambda change: change.number, default=None)
 
 
 def _entry(version: Any) -> dict[str, Any]:
