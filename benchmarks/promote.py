@@ -21,6 +21,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from pipeline.folders import TEMPORARY
 from pipeline.release import store
 from pipeline.release.changes import Overtaken, head, move_champion
 from pipeline.release.journal import Journal
@@ -132,7 +133,7 @@ def main() -> int:
     parser.add_argument("--times", type=int, default=25)
     parser.add_argument("--separate", action="store_true")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="mergegate-") as scratch:
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY) as scratch:
         uri = given.uri or f"sqlite:///{scratch}/mlflow.db"
         counts = contend(uri, given.processes, given.times, Path(scratch), separate=given.separate)
     print(json.dumps(counts, indent=2))

@@ -32,7 +32,7 @@ def orphans(workspace: Workspace, scratch: Path) -> list[str]:
         for top in ("build", ".mergegate")
         for path in sorted((workspace.folder / top).rglob(kind))
     ]
-    found += [str(path) for path in scratch.glob("mergegate-*")]
+    found += [str(path) for path in scratch.glob(".mergegate-scratch-*")]
     database = workspace.folder / "mlflow.db"
     if not database.is_file():
         return found

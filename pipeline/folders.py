@@ -16,6 +16,10 @@ from pathlib import Path
 
 from pipeline.errors import EnvironmentFault, InputError
 
+# How our folders in the machine's temporary folder begin: so that nobody names one of theirs like that, since
+# `mergegate doctor --mend` removes those that a killed run left.
+TEMPORARY = ".mergegate-scratch-"
+
 
 @dataclass(frozen=True)
 class FolderKind:

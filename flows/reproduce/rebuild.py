@@ -15,6 +15,7 @@ from flows.reproduce.recorded import Recorded, read_recorded
 from flows.reproduce.sources import open_sources
 from flows.reproduce.surroundings import Pair, surroundings
 from pipeline.errors import EnvironmentFault, MergegateError
+from pipeline.folders import TEMPORARY
 from pipeline.params import load_params
 from pipeline.progress import bars
 from pipeline.quantize.calibration import Calibration
@@ -81,7 +82,7 @@ def reproduce(
     if recorded.quantized:
         _require_quantization()
     place = out or PLACE / recorded.release_digest[:12]
-    with tempfile.TemporaryDirectory(prefix="mergegate-") as scratch:
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY) as scratch:
         opened = open_sources(recorded, sources, uri, Path(scratch, "hashes.json"))
         _check_room(recorded, opened, place)
         _merge(recorded, opened, place / "merged", threads, Path(scratch, "hashes.json"))

@@ -16,6 +16,7 @@ from flows.verify.result import Part, Verification
 from flows.verify.tags import merge_tags_fit, unmerged_tags_fit, way_back
 from flows.verify.unmerged import manifest_fits, unmerged_fits
 from pipeline.errors import EnvironmentFault, InputError
+from pipeline.folders import TEMPORARY
 from pipeline.release import store
 from pipeline.release.bundle import RECORD
 from pipeline.release.registry import MERGE, ROLLBACK_VERSION, UNMERGED
@@ -133,7 +134,7 @@ def _artifacts(client: Any, uri: str, version: Any, path: str = "") -> Iterator[
         return
     from mlflow.artifacts import download_artifacts
 
-    with TemporaryDirectory(prefix="mergegate-") as scratch:
+    with TemporaryDirectory(prefix=TEMPORARY) as scratch:
         try:
             wanted = f"{source.rstrip('/')}/{path}" if path else source
             found = Path(download_artifacts(wanted, dst_path=scratch, tracking_uri=uri))

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 from pipeline.errors import CorruptArtifactError, InputError
+from pipeline.folders import TEMPORARY
 from pipeline.release import store
 from pipeline.release.bundle import CARD, read_bundle
 from pipeline.release.doctor import Ailment
@@ -40,7 +41,7 @@ def examine_contents(uri: str, name: str) -> Iterator[Ailment]:
 def _examine(client: Any, uri: str, version: Any, role: str) -> Iterator[Ailment]:
     source = client.get_model_version_download_uri(version.name, version.version)
     subject = f"version {version.version}"
-    with TemporaryDirectory(prefix="mergegate-") as scratch:
+    with TemporaryDirectory(prefix=TEMPORARY) as scratch:
         folder = _fetched(uri, source, Path(scratch))
         if folder is None:
             yield Ailment(

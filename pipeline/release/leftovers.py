@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import MergegateError
+from pipeline.folders import TEMPORARY
 from pipeline.plain_yaml import load_yaml
 from pipeline.release.doctor import YOUNG_S, Ailment
 
-_OURS = "mergegate-"  # how temporary folders of ours begin
 _FILE_PART = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)\.part")
 _FOLDER_PART = re.compile(r"\.(?P<name>.+)\.(?P<kind>part|old)")
 _CHUNK = 1 << 20
@@ -66,7 +66,7 @@ def _downloads(folder: Path) -> Iterator[Ailment]:
 
 
 def _temporary() -> Iterator[Ailment]:
-    for path in sorted(Path(tempfile.gettempdir()).glob(f"{_OURS}*")):
+    for path in sorted(Path(tempfile.gettempdir()).glob(f"{TEMPORARY}*")):
         if _our_old(path):
             yield _left(path, "a temporary folder of ours", partial(shutil.rmtree, path))
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.facts import digest_of, read_json
+from pipeline.folders import TEMPORARY
 from pipeline.release import store
 from pipeline.release.answer import replies, reply
 from pipeline.release.bundle import RECORD
@@ -95,7 +96,7 @@ def _asked(
     folder: Path, manifest: dict[str, Any], expert: str, system: str, prompt: str, tokens: int
 ) -> str:
     alone = {**manifest, "experts": {expert: manifest["experts"][expert]}}
-    with TemporaryDirectory(prefix="mergegate-") as cache:
+    with TemporaryDirectory(prefix=TEMPORARY) as cache:
         base, experts = open_members(folder, alone, Path(cache))
         said = replies(
             base,

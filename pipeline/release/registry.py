@@ -14,6 +14,7 @@ from typing import Any
 
 from pipeline.errors import CorruptArtifactError, InputError
 from pipeline.facts import canonical_json, digest_of
+from pipeline.folders import TEMPORARY
 from pipeline.release import store
 from pipeline.release.bundle import CARD, read_bundle
 from pipeline.release.card import comparison_markdown
@@ -68,7 +69,7 @@ def register_unmerged(
     with store.connect(uri) as client:
         if found := store.find_version(client, name, unmerged["digest"]):
             return int(found.version)
-    with TemporaryDirectory(prefix="mergegate-") as scratch:
+    with TemporaryDirectory(prefix=TEMPORARY) as scratch:
         folder = Path(scratch)
         write_unmerged(folder, unmerged, base=base, experts=experts, probe=probe)
         with store.connect(uri) as client:

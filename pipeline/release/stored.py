@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from pipeline.errors import EnvironmentFault
 from pipeline.facts import digest_file
+from pipeline.folders import TEMPORARY
 
 # Files up to this size are hashed where time matters: configuration, tokenizers, indexes, manifests.
 SMALL = 1 << 20  # bytes
@@ -111,7 +112,7 @@ def _fault(
 @contextmanager
 def _scratch() -> Iterator[str]:
     try:
-        with TemporaryDirectory(prefix="mergegate-") as scratch:
+        with TemporaryDirectory(prefix=TEMPORARY) as scratch:
             yield scratch
     except OSError as error:
         raise EnvironmentFault(

@@ -151,6 +151,62 @@ def test_releasing_twice_changes_nothing(released: dict[str, Any], server: dict[
     assert report(command("status", "--json", cwd=folder)) == before
 
 
+def test_the_champion_verifies_with_its_weights_and_tags(released: dict[str, Any]) -> None:
+    done = command("verify", "models:/harbor-support@champion", cwd=released["folder"])
+    assert done.returncode == 0, done.stdout + done.stderr
+    for said in ("of the model", "tags of version 2", "the way back: version 1"):
+        assert said in done.stdout
+
+
+def test_a_public_client_accepts_the_signature_of_the_release(released: dict[str, Any]) -> None:
+    folder = released["folder"] / "build" / "tuned" / "release"
+    key, signature = folder / "signing.pub", folder / "model.sig"
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "model_signing",
+            "verify",
+            "key",
+            str(folder),
+            "--signature",
+            str(signature),
+            "--public_key",
+            str(key),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_record_alone_gives_the_same_bytes_again(released: dict[str, Any]) -> None:
+    done = command("reproduce", "tuned", cwd=released["folder"])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Merged and quantized: the released bytes." in done.stdout
+
+
+def test_nothing_is_off_after_a_release_and_the_journal_has_its_change(
+    released: dict[str, Any],
+) -> None:
+    done = command("doctor", cwd=released["folder"])
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = released["folder"].joinpath(".mergegate/journal/harbor-support.jsonl").read_text()
+    (entry,) = map(json.loads, lines.splitlines())
+    assert (entry["kind"], entry["version"], entry["number"]) == ("promotion", 2, 1)
+    now = report(command("status", "--at", "2999-01-01", "--json", cwd=released["folder"]))
+    assert now["change"]["release_digest"] == entry["release_digest"]
+
+
+def test_the_champion_and_the_way_back_answer_a_prompt(released: dict[str, Any]) -> None:
+    prompt = ("--local", "--prompt", "My kettle HB-1381 is broken.", "--json")
+    for which in ((), ("--unmerged", "--expert", "tone")):
+        done = command("serve", "harbor-support", *which, *prompt, cwd=released["folder"])
+        assert done.returncode == 0, done.stderr
+        assert report(done)["answer"].strip()
+
+
 def test_rolling_back_makes_the_unmerged_set_champion_and_twice_is_once(
     released: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -16,6 +16,7 @@ from release_family import register_all, register_target, verdict
 
 from flows.doctor import Examination, Patient, look, mend
 from pipeline.facts import read_json
+from pipeline.folders import TEMPORARY
 from pipeline.release import changes, doctor, log_refusal, register_merge, status, store
 from pipeline.release.changes import head, move_champion
 from pipeline.release.journal import Journal
@@ -284,7 +285,7 @@ def test_what_killed_runs_leave_on_the_disk_is_removed_and_nothing_else(
     folders = [
         workspace / "build" / ".merged.part",
         workspace / ".mergegate" / "models" / ".part-abc",
-        Path(tempfile.gettempdir()) / "mergegate-abc",
+        Path(tempfile.gettempdir()) / f"{TEMPORARY}abc",
     ]
     kept = [
         workspace / "build" / f".card.json.{os.getpid()}.part",
