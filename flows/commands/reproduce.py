@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -42,6 +43,7 @@ def reproduce(
     hardware are the record's; 4: it differs elsewhere, or a part could not be rebuilt.
     """
     from flows import reproduce as again
+    from pipeline.sources.reference import is_registry_uri
 
     registry = uri or _registry()
     found = again.reproduce(
@@ -52,6 +54,8 @@ def reproduce(
         sources=sources,
         uri=registry,
     )
+    if is_registry_uri(release):  # rather than where its files were put
+        found = replace(found, release=release)
     say.as_json(found.to_json()) if json else again.show(found)
     raise typer.Exit(found.exit_code)
 

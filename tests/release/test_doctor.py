@@ -321,6 +321,7 @@ def test_a_folder_that_is_being_written_is_left_alone(patient: Patient, workspac
         ("{}", False),
         (json.dumps({"write": {}, "read": {"/x": [{"pid": os.getpid(), "cmd": "dvc"}]}}), False),
     ],
+    ids=["of a dead process", "torn", "empty", "of a living process"],
 )
 def test_a_lock_of_dvc_that_nobody_holds_is_removed(
     patient: Patient, workspace: Path, content: str, stale: bool
