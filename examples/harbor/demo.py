@@ -17,7 +17,9 @@ EXPECTED = {"naive": "reject", "tuned": "promote"}
 MORE = {
     ".venv/bin/mergegate verdict naive": "why the first was refused",
     ".venv/bin/mergegate status harbor-support": "champion, way back, history",
+    "xdg-open build/tuned/release/report.html": "the report: intervals, lineage, examples",
     "less build/tuned/release/README.md": "the model card",
+    ".venv/bin/mergegate verify models:/harbor-support@champion": "signature, digests, verdict, weights",
     ".venv/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db": "the registry's page",
     ".venv/bin/dvc metrics show": "the figures of every candidate",
 }
