@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from flows import environment, say
+from pipeline.errors import InputError
 
 app = typer.Typer(
     name="mergegate",
@@ -50,3 +51,15 @@ def _common(
     ] = False,
 ) -> None:
     environment.prepare(quiet=quiet)
+
+
+def registry_of_workspace() -> str:
+    """The registry of params.yaml. Raises InputError, with the options that do without, where there is none."""
+    if not Path("params.yaml").is_file():
+        raise InputError(
+            "params.yaml: not in this folder. Run the command in a workspace, or name the registry with --uri "
+            "(and the model)."
+        )
+    from pipeline.params import load_params
+
+    return load_params().registry_uri

@@ -47,6 +47,9 @@ def guarded(command: Callable[[], Any]) -> int:
         return say.failure(redacted(str(error)), error.exit_code)
     except KeyboardInterrupt:
         return say.failure("Interrupted. Nothing is half-written; the same command goes on.", 130)
+    except BrokenPipeError:  # whoever read has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
     except OSError as error:
         return say.failure(f"{error.filename or 'The machine'}: {error.strerror or error}.", 6)
     except Exception as error:

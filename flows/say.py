@@ -177,6 +177,7 @@ def status(report: Mapping[str, Any]) -> None:
         table.add_row("–", "refusal", entry["candidate"], _moment(entry["created"]), note)
     terminal().print(table)
     _changes(report["changes"])
+    _by_hand(report)
 
 
 def champion_at(report: Mapping[str, Any]) -> None:
@@ -192,8 +193,24 @@ def champion_at(report: Mapping[str, Any]) -> None:
             "since": f"{change['when']}, change {change['number']}: {change['kind']} by {change['who']}",
             "why": change["why"],
             "until": report["until"] or "now",
-            "verify": f"mergegate verify models:/{report['name']}/{change['version']}",
+            **(
+                {"verify": f"mergegate verify models:/{report['name']}/{change['version']}"}
+                if version
+                else {}
+            ),
         },
+    )
+    _by_hand(report)
+
+
+def _by_hand(report: Mapping[str, Any]) -> None:
+    """That the alias is not where the last change left it, where that is so."""
+    if (alias := report["moved_by_hand"]) is None:
+        return
+    where = f"at version {alias}" if alias else "gone"
+    line(
+        f"note: the alias champion is {where}, which no recorded change made: somebody moved it in MLflow. "
+        f"`mergegate doctor {report['name']}` says more."
     )
 
 

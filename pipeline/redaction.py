@@ -8,7 +8,8 @@ from urllib.parse import unquote
 
 HIDDEN = "***"
 # What stands between scheme and host of an address; a password may hold an @.
-_USERINFO = re.compile(r"(?<=://)[^/\s@?#]*(?:@[^/\s@?#]*)*(?=@)")
+# A path collapses the second slash.
+_USERINFO = re.compile(r"(?:(?<=://)|(?<=:/))[^/\s@?#]*(?:@[^/\s@?#]*)*(?=@)")
 # Arguments of an address that hold a secret.
 _ARGUMENT = re.compile(
     r"(?i)([?&;](?:password|passwd|token|access_token|secret|sslpassword|api_?key|sig|signature)=)[^&;#\s]+"

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from flows import say
-from flows.app import AUDIT, Json, Uri, app
+from flows.app import AUDIT, Json, Uri, app, registry_of_workspace
 
 
 @app.command(
@@ -31,6 +31,13 @@ def verify(
             help="The public key that must have signed it; by default those of .mergegate/signing.",
         ),
     ] = None,
+    unsigned: Annotated[
+        bool,
+        typer.Option(
+            "--unsigned",
+            help="Accept a release from before there were signatures, whatever is trusted.",
+        ),
+    ] = False,
     uri: Uri = "",
     json: Json = False,
 ) -> None:
@@ -43,14 +50,11 @@ def verify(
     from flows import verify as verification
 
     if release.startswith("models:"):
-        found = verification.verify_version(uri or _registry(), release, key=key)
+        found = verification.verify_version(
+            uri or registry_of_workspace(), release, key=key, unsigned=unsigned
+        )
     else:
-        found = verification.verify(verification.find_release(release), key=key)
+        folder = verification.find_release(release)
+        found = verification.verify(folder, key=key, unsigned=unsigned)
     say.as_json(found.to_json()) if json else verification.show(found)
     raise typer.Exit(found.exit_code)
-
-
-def _registry() -> str:
-    from pipeline.params import load_params
-
-    return load_params().registry_uri

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows import say
-from flows.app import REGISTRY, Json, Name, Uri, app
+from flows.app import REGISTRY, Json, Name, Uri, app, registry_of_workspace
 from pipeline.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,16 +25,16 @@ def status(
         str,
         typer.Option(
             metavar="TIME",
-            help="Say instead which version was champion then: 2026-05-14, 2026-05-14T10:00+02:00; UTC without a zone.",
+            help="Say which version was champion then: 2026-05-14T10:00 (UTC), 2026-05-14T10:00+02:00.",
         ),
-    ] = "",
+    ] = "now",
     uri: Uri = "",
     json: Json = False,
 ) -> None:
     """Show a registered model: its champion, the rollback target, and the history of versions."""
     from flows.record import read_champion_at, read_status
 
-    if at:
+    if at != "now":
         found = read_champion_at(*_registry(uri, name), at)
         say.as_json(found) if json else say.champion_at(found)
         return
@@ -155,10 +155,12 @@ def _registry(uri: str, name: str) -> tuple[str, str]:
     """The registry's URI and the model's name, from params.yaml where the command line is silent."""
     if uri and name:
         return uri, name
+    registry = uri or registry_of_workspace()
+    if name:
+        return registry, name
     from pipeline.params import load_params
 
-    params = load_params()
-    return uri or params.registry_uri, name or params.name
+    return registry, load_params().name
 
 
 def _policy_of(name: str) -> Policy | None:

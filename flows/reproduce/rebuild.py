@@ -14,7 +14,7 @@ from flows.reproduce.compared import Artifact, compare_merged, compare_quantized
 from flows.reproduce.recorded import Recorded, read_recorded
 from flows.reproduce.sources import open_sources
 from flows.reproduce.surroundings import Pair, surroundings
-from pipeline.errors import EnvironmentFault, MergegateError
+from pipeline.errors import EnvironmentFault, InputError, MergegateError
 from pipeline.folders import TEMPORARY
 from pipeline.params import load_params
 from pipeline.progress import bars
@@ -79,6 +79,11 @@ def reproduce(
     llm-compressor is missing.
     """
     recorded = read_recorded(folder)
+    if out and (
+        out.resolve().is_relative_to(folder.resolve())
+        or folder.resolve().is_relative_to(out.resolve())
+    ):
+        raise InputError(f"{out}: holds the release, or lies in it. Name another folder.")
     if recorded.quantized:
         _require_quantization()
     place = out or PLACE / recorded.release_digest[:12]

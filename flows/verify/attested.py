@@ -22,22 +22,28 @@ ATTESTATIONS = (PUBLIC_KEY, SIGNATURE, PROVENANCE, BOM)
 
 
 def attested(
-    folder: Path, record: Mapping[str, Any], key: Path | None, named: Collection[str] = ()
+    folder: Path,
+    record: Mapping[str, Any],
+    key: Path | None,
+    named: Collection[str] = (),
+    *,
+    unsigned: bool = False,
 ) -> tuple[str, Part]:
     """The fingerprint of the key whose signature holds ("" where none does), and what was found.
 
     `key`: a public key in PEM, the one that is trusted. Without it those of the workspace are: the
     one it signs with (MERGEGATE_SIGNING_KEY, .mergegate/signing/key.pem), and
     .mergegate/signing/trusted/*.pem. Where there are none, the key that the folder itself brings
-    will do, and a note says what that is worth. `named`: files that are known to have changed, of
-    which the signature need not say so again. Raises InputError for a trusted key that does not
-    read.
+    will do, and a note says what that is worth. Where a key is trusted, a release of a schema without
+    signatures is a fault unless `unsigned`: somebody may have taken the signature off. `named`: files
+    that are known to have changed, of which the signature need not say so again. Raises InputError
+    for a trusted key that does not read.
     """
     trusted, schema = trusted_keys(key), record.get("schema")
     if type(schema) is not int:  # which is a fault already
         return "", Part()
     if schema in UNSIGNED:
-        return "", _unsigned(folder, schema, named=key is not None)
+        return "", _unsigned(folder, schema, trusted={} if unsigned else trusted)
     if missing := [name for name in ATTESTATIONS if not (folder / name).is_file()]:
         return "", Part(faults=tuple(f"{name}: is missing" for name in missing))
     try:
@@ -63,16 +69,18 @@ def trusted_keys(key: Path | None) -> dict[str, Path]:
     return {load_public_key(path).fingerprint: path for path in paths}
 
 
-def _unsigned(folder: Path, schema: int, *, named: bool) -> Part:
-    """A release from before there were signatures. It brings none, and `--key` cannot be satisfied."""
+def _unsigned(folder: Path, schema: int, *, trusted: Collection[str]) -> Part:
+    """A release from before there were signatures: no key that is trusted can have signed it."""
     faults = [
         f"{name}: is no part of a release of schema {schema}, which was not signed"
         for name in ATTESTATIONS
         if (folder / name).exists()
     ]
-    if named:
+    if trusted:
+        keys = ", ".join(f"{fingerprint[:12]}…" for fingerprint in trusted)
         faults.append(
-            f"{RECORD}: schema: {schema} is not signed, so not by the key of --key either"
+            f"{RECORD}: schema: {schema} is not signed, so not by a key that is trusted here ({keys}). "
+            "A release that is known to be from before there were signatures passes with --unsigned"
         )
     note = (
         f"Schema {schema} is not signed: that nobody wrote the whole folder anew is not shown. "

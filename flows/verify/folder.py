@@ -39,27 +39,30 @@ def find_release(release: str) -> Path:
     )
 
 
-def verify(folder: Path, today: date | None = None, key: Path | None = None) -> Verification:
+def verify(
+    folder: Path, today: date | None = None, key: Path | None = None, *, unsigned: bool = False
+) -> Verification:
     """Check a release folder: every digest, no file more or less, signature, provenance, bill of
     materials, and the verdict computed again. Of a folder as `find_release` gives it, the model's
     files as well where it holds them.
 
-    Reads nothing else but the keys that are trusted (see `attested`; `key` names the one), and loads
-    no model. `today` (by default the day in UTC) only says which waivers have expired since.
-    Whatever is wrong with the content is a fault of the result; raises InputError where there is no
-    record at all, and for a `key` that is none.
+    Reads nothing else but the keys that are trusted (see `attested`; `key` names the one, `unsigned`
+    accepts a release from before there were signatures all the same), and loads no model. `today` (by
+    default the day in UTC) only says which waivers have expired since. Whatever is wrong with the
+    content is a fault of the result; raises InputError where there is no record at all, and for a
+    `key` that is none.
     """
     if (folder / RECORD).is_file() or not (folder / RELEASE_FOLDER / RECORD).is_file():
-        _, found = verify_folder(folder, today, key)
+        _, found = verify_folder(folder, today, key, unsigned)
         return found
-    return verify_beside(folder, str(folder), today, key)[1]
+    return verify_beside(folder, str(folder), today, key, unsigned)[1]
 
 
 def verify_beside(
-    folder: Path, name: str, today: date | None, key: Path | None
+    folder: Path, name: str, today: date | None, key: Path | None, unsigned: bool
 ) -> tuple[Mapping[str, Any], Verification]:
     """As `verify_folder` of release/ in `folder`, with the model's files beside it; told as `name`."""
-    record, found = verify_folder(folder / RELEASE_FOLDER, today, key)
+    record, found = verify_folder(folder / RELEASE_FOLDER, today, key, unsigned)
     of_release = Part(found.checked, found.faults, found.notes).below(RELEASE_FOLDER)
     beside = weights_beside(folder, record)
     together = Verification.of(
@@ -69,7 +72,7 @@ def verify_beside(
 
 
 def verify_folder(
-    folder: Path, today: date | None = None, key: Path | None = None
+    folder: Path, today: date | None, key: Path | None, unsigned: bool
 ) -> tuple[Mapping[str, Any], Verification]:
     """The record of a release folder ({} where it does not read), and what is found of the folder."""
     if faults := unreadable(folder):
@@ -79,7 +82,7 @@ def verify_folder(
         return {}, Verification.of(str(folder), [Part(faults=(record,))])
     digests = _digests(folder, record)
     named = {fault.partition(": ")[0] for fault in digests.faults}
-    signed_by, signature = attested(folder, record, key, named)
+    signed_by, signature = attested(folder, record, key, named, unsigned=unsigned)
     outcome, judged = judged_again(folder, record, today or datetime.now(UTC).date())
     parts = digests, signature, judged
     return record, Verification.of(str(folder), parts, outcome=outcome, signed_by=signed_by)

@@ -32,7 +32,12 @@ _UNKNOWN = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST")
 
 
 def verify_version(
-    uri: str, reference: str, today: date | None = None, key: Path | None = None
+    uri: str,
+    reference: str,
+    today: date | None = None,
+    key: Path | None = None,
+    *,
+    unsigned: bool = False,
 ) -> Verification:
     """Check models:/NAME/VERSION or models:/NAME@ALIAS of the registry at `uri`.
 
@@ -40,7 +45,7 @@ def verify_version(
     back is there. Of the unmerged set: manifest, adapters and tags. Artifacts that do not lie in a
     folder of this machine are copied to a temporary one, which is removed again.
 
-    `today` and `key` are those of `verify`. Raises InputError for what is no version, or none that
+    `today`, `key` and `unsigned` are those of `verify`. Raises InputError for what is no version, or none that
     mergegate registered, EnvironmentFault where the registry or the disk fails.
     """
     with store.connect(uri, existing=True) as client:
@@ -56,7 +61,7 @@ def verify_version(
             if kind == UNMERGED:
                 parts = unmerged_fits(folder), unmerged_tags_fit(version, folder / MANIFEST)
                 return Verification.of(name, parts, kind=UNMERGED)
-            return _merge(client, uri, version, folder, (name, today, key))
+            return _merge(client, uri, version, folder, (name, today, key, unsigned))
 
 
 def _merge(
@@ -64,13 +69,13 @@ def _merge(
     uri: str,
     version: Any,
     folder: Path,
-    asked: tuple[str, date | None, Path | None],
+    asked: tuple[str, date | None, Path | None, bool],
 ) -> Verification:
-    name, today, key = asked
+    name = asked[0]
     if not (folder / RELEASE_FOLDER / RECORD).is_file():
         fault = f"{RELEASE_FOLDER}/{RECORD}: is missing among the artifacts of {name}"
         return Verification.of(name, [Part(faults=(fault,))])
-    record, found = verify_beside(folder, name, today, key)
+    record, found = verify_beside(folder, *asked)
     target = _target(client, version)
     back = Part()
     if target is not None:

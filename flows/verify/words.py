@@ -11,7 +11,8 @@ def show(found: Verification) -> None:
     for text in found.checked:
         say.line(f"checked  {text}")
     for text in found.faults:
-        say.line(f"differs  {text}")
+        # A name of a file may hold line breaks, and must not look like a line of ours.
+        say.line("differs  " + text.replace("\n", "\\n"))
     for text in found.notes:
         say.line(f"note     {text}")
     say.line(f"{found.release}: {_sentence(found)}")

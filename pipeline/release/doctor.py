@@ -225,13 +225,20 @@ def _logged_model(client: Any, version: Any) -> Iterator[Ailment]:
 def _left_model(uri: str, model: Any) -> Ailment:
     """A logged model without a version: the same release goes on with it, another one does not."""
     changed = model.last_updated_timestamp or model.creation_timestamp
+    whole = str(model.status) == "READY"  # perhaps all that is left of a version that was deleted
     return Ailment(
         "model-left",
         model.model_id,
         f"logged model {model.model_id} ({str(model.status).lower()}) belongs to no version: "
-        "a registration was interrupted.",
-        _WAIT,
-        mend=(lambda: _delete_model(uri, model.model_id)) if _old(changed) else None,
+        + (
+            "its version was deleted, or was not made yet."
+            if whole
+            else "a registration was interrupted."
+        ),
+        "Release again to make its version; or delete it in MLflow, once nothing needs it."
+        if whole
+        else _WAIT,
+        mend=(lambda: _delete_model(uri, model.model_id)) if _old(changed) and not whole else None,
     )
 
 

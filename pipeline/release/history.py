@@ -16,7 +16,7 @@ from pipeline.release.registry import (
     ROLLBACK_VERSION,
     ROLLED_BACK,
 )
-from pipeline.release.standing import Change, changes
+from pipeline.release.standing import Change, Standing, changes, read_standing
 from pipeline.release.wholeness import look
 from pipeline.strict import nearest
 
@@ -28,7 +28,8 @@ def status(uri: str, name: str) -> dict[str, Any]:
 
     `champion`, `target`: a version as in `history`, None where there is none. `history`: every
     version, oldest first. `refusals`: every refused candidate, oldest first. `changes`: the last
-    ones of the champion, newest first, with person, reason and time. `target_look`: whether the
+    ones of the champion, newest first, with person, reason and time. `moved_by_hand`: the version that the alias
+    names where it is not where the last of them left it (0: none), else None. `target_look`: whether the
     target is whole, see `wholeness.Look`; None where there is no target.
     """
     with store.connect(uri, existing=True) as client:
@@ -45,6 +46,7 @@ def status(uri: str, name: str) -> dict[str, Any]:
             "champion": champion,
             "target": entries.get(target) if target else None,
             "target_look": _look(client, name, target) if target else None,
+            "moved_by_hand": _moved(read_standing(client, name)),
             "changes": [asdict(change) for change in reversed(changes(client, name)[-_LAST:])],
             "history": [entries[number] for number in sorted(entries)],
             "refusals": refusals,
@@ -55,8 +57,12 @@ def champion_at(uri: str, name: str, moment: datetime) -> dict[str, Any]:
     """Which version was champion at `moment` (with a zone), as JSON values.
 
     `version` as in `status`, None where it is gone from the registry; `change`, the one that made it champion;
-    `until`, when the next one came, None where it still is. Raises InputError where the record begins later.
+    `until`, when the next one came, None where it still is; `moved_by_hand`, the version that the alias names where
+    somebody moved it in MLflow, at a time that nobody recorded. Raises InputError where the record begins later, and
+    for a moment to come.
     """
+    if moment > datetime.now(UTC):
+        raise InputError(f"--at {moment.isoformat()}: is to come; name a time that has passed.")
     with store.connect(uri, existing=True) as client:
         registered_model(client, name)
         known = changes(client, name)
@@ -76,7 +82,13 @@ def champion_at(uri: str, name: str, moment: datetime) -> dict[str, Any]:
             "version": entries.get(found.version),
             "change": asdict(found),
             "until": after[0] if after else None,
+            "moved_by_hand": _moved(read_standing(client, name)),
         }
+
+
+def _moved(now: Standing) -> int | None:
+    """The version of an alias that is not where the last change left it; 0 for an alias that is gone."""
+    return (now.alias or 0) if now.moved_by_hand else None
 
 
 def _last_before(known: Sequence[Change], moment: datetime) -> Change | None:

@@ -142,6 +142,11 @@ def _clear(uri: str, name: str, version: Any) -> None:
 def champion_version(client: Any, name: str) -> Any:
     """The version that the alias names, inside `store.connect`. Raises InputError where none does."""
     aliases = registered_model(client, name).aliases
+    if CHAMPION not in aliases and all_changes(client, name):
+        raise InputError(
+            f"{name}: no version has the alias {CHAMPION}, and one was champion: the alias or the version was "
+            f"removed in MLflow. `mergegate doctor {name}` says more."
+        )
     if CHAMPION not in aliases:
         raise InputError(
             f"{name}: has no champion, so there is nothing to roll back from. "

@@ -65,6 +65,13 @@ def connect(uri: str, *, existing: bool = False) -> Iterator[Any]:
         raise _ours(uri, error) from error
     except SQLAlchemyError as error:
         raise _fault(uri, _first_line(str(error))) from error
+    except ModuleNotFoundError as error:
+        if "://" not in uri or uri.startswith(("http", "sqlite")):
+            raise
+        raise EnvironmentFault(
+            f"{redacted(uri)}: the driver {error.name} is not installed. Install it, or name another one in the "
+            "address, such as postgresql+psycopg2://; or reach the database through a server of MLflow's."
+        ) from error
     finally:
         mlflow.set_tracking_uri(before)
 

@@ -168,6 +168,16 @@ def test_a_branch_or_an_alias_is_opened_at_the_commit_or_version_of_the_record(
 # The record
 
 
+@pytest.mark.parametrize("out", ["build/tuned/release", "build/tuned/release/again", "build"])
+def test_nothing_is_built_in_the_release_or_around_it(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    monkeypatch.chdir(workspace)
+    with pytest.raises(InputError, match="holds the release, or lies in it"):
+        reproduce(Path("build/tuned/release"), out=Path(out))
+    assert not (workspace / out / "merged").exists()
+
+
 def test_a_broken_record_is_refused(workspace: Path, elsewhere: Path) -> None:
     given = shutil.copytree(workspace / "build" / "tuned" / "release", elsewhere / "given")
     (Path(given) / "merge.json").write_text("{}")

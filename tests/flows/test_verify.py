@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from stored_workspace import POLICY, judged_before, load, rescore, write_workspace
 
-from flows.verify import MOST, find_release, verify
+from flows.verify import MOST, find_release, show, verify
 from pipeline.errors import InputError
 from pipeline.facts import digest_file, write_json
 from pipeline.release.record import with_digests
@@ -310,12 +310,26 @@ def test_of_the_first_schema_too_what_is_said_twice_is_compared(
 
 
 @pytest.mark.parametrize("schema", [1, 2])
-def test_what_is_not_signed_does_not_pass_where_a_key_is_named(schema: int, tmp_path: Path) -> None:
-    public = public_key(tmp_path / "auditor.pem")
-    (fault,) = verify(stored_release(schema, tmp_path / "release"), key=public).faults
-    assert fault == (
-        f"release.json: schema: {schema} is not signed, so not by the key of --key either"
-    )
+def test_what_is_not_signed_does_not_pass_where_a_key_is_trusted(
+    schema: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = stored_release(schema, tmp_path / "release")
+    (tmp_path / ".mergegate/signing/trusted").mkdir(parents=True)
+    public = public_key(tmp_path / ".mergegate" / "signing" / "trusted" / "auditor.pem")
+    (fault,) = verify(folder, key=public).faults
+    assert fault.startswith(f"release.json: schema: {schema} is not signed, so not by a key that")
+    assert fault.endswith("passes with --unsigned")
+    monkeypatch.chdir(tmp_path)  # a workspace that trusts the key
+    assert verify(folder).faults == (fault,)
+    assert verify(folder, unsigned=True).faults == ()
+
+
+def test_line_breaks_in_the_name_of_a_file_do_not_look_like_lines_of_ours(
+    release: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (release / "x\nrelease: sound.").write_text("x")
+    show(verify(release))
+    assert "differs  x\\nrelease: sound.: is no part of the release" in capsys.readouterr().out
 
 
 def test_waivers_hold_as_on_the_day_of_the_verdict_and_those_expired_since_are_named(

@@ -16,6 +16,7 @@ from pipeline.redaction import has_password, redacted
     [
         ("http://ada:hunter22@host:5000/x", "http://***@host:5000/x"),
         ("postgresql+psycopg2://a:p@ss@db/m failed", "postgresql+psycopg2://***@db/m failed"),
+        ("https:/ada:hunter22@host/x: no such folder", "https:/***@host/x: no such folder"),
         ("http://token@host and http://b:c@d", "http://***@host and http://***@d"),
         ("https://h/x?user=a&password=hunter22&b=1", "https://h/x?user=a&password=***&b=1"),
         ("s3://bucket/key?X=1;token=abc", "s3://bucket/key?X=1;token=***"),

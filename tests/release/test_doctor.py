@@ -248,6 +248,19 @@ def test_a_registration_that_was_interrupted_is_named_and_cleared_but_not_while_
     assert register_all(patient.uri, bundle(seed=8)) == 3
 
 
+def test_the_artifacts_of_a_version_that_was_deleted_are_named_and_never_removed(
+    patient: Patient,
+) -> None:
+    with store.connect(patient.uri) as client:
+        target = client.get_model_version(NAME, "1")
+        client.delete_model_version(NAME, "1")
+        model_id = target.tags["mergegate.model_id"]
+    found = mend(patient)
+    assert "model-left" in [ailment.code for ailment, _ in found.left]
+    with store.connect(patient.uri) as client:
+        assert str(client.get_logged_model(model_id).status) == "READY"
+
+
 def test_a_refusal_that_was_interrupted_is_ended_and_filled_by_the_next_one(
     patient: Patient, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:

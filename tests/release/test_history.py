@@ -79,6 +79,21 @@ def test_before_the_first_change_nothing_is_known_and_the_first_is_named(uri: st
         read_champion_at(uri, NAME, "2026-05-02T09:59")
 
 
+def test_an_alias_that_was_moved_by_hand_is_told(uri: str) -> None:
+    assert read_champion_at(uri, NAME, "2026-05-14")["moved_by_hand"] is None
+    with store.connect(uri) as client:
+        client.set_registered_model_alias(NAME, "champion", "1")
+    assert champion_at(uri, NAME, JUNE)["moved_by_hand"] == 1
+    with store.connect(uri) as client:
+        client.delete_registered_model_alias(NAME, "champion")
+    assert champion_at(uri, NAME, JUNE)["moved_by_hand"] == 0
+
+
+def test_a_moment_to_come_is_refused(uri: str) -> None:
+    with pytest.raises(InputError, match="is to come; name a time that has passed"):
+        read_champion_at(uri, NAME, "2999-01-01")
+
+
 def test_what_is_no_time_is_refused_with_an_example(uri: str) -> None:
     with pytest.raises(InputError, match=r"--at last May: no time\. Write it as 2026-05-14"):
         read_champion_at(uri, NAME, "last May")

@@ -36,6 +36,14 @@ def test_a_file_that_is_no_database_is_the_environment_s_fault(tmp_path: Path) -
         status(f"sqlite:///{tmp_path}/mlflow.db", "harbor")
 
 
+def test_a_database_without_its_driver_says_what_to_install() -> None:
+    with (
+        pytest.raises(EnvironmentFault, match=r"mysql://\*\*\*@host/x: the driver \w+ is not"),
+        connect("mysql://ada:hunter22@host/x") as client,
+    ):
+        client.search_experiments()
+
+
 def test_a_uri_that_mlflow_does_not_know_is_the_user_s_fault() -> None:
     with pytest.raises(InputError, match="unsupported URI"):
         status("nonsense://registry", "harbor")
