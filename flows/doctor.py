@@ -11,7 +11,9 @@ from pipeline.errors import MergegateError
 from pipeline.redaction import redacted
 from pipeline.release.changes import adopt, restore
 from pipeline.release.contents import examine_contents
-from pipeline.release.doctor import Ailment, attempted, examine_champion, examine_versions
+from pipeline.release.doctor import Ailment, attempted
+from pipeline.release.doctor_champion import examine_champion
+from pipeline.release.doctor_versions import examine_versions
 from pipeline.release.leftovers import examine_disk
 from pipeline.stages.workspace import BUILD
 

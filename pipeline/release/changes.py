@@ -6,37 +6,26 @@ at which the champion changes. What readers see follows: the alias, the version'
 `mergegate.change`, which repeats the change and says that it is finished. A process that dies in between leaves a
 change that the next one finishes. Claims that were followed by another are deleted in MLflow, where they can be
 restored; their names stay taken, and should `mlflow gc` free them, the tag still says where numbers go on.
+
+`claims` takes the number, `finishing` does what follows, `standing` reads.
 """
 
 from __future__ import annotations
 
-import random
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import EnvironmentFault, InputError
-from pipeline.facts import canonical_json
-from pipeline.redaction import redacted
+from pipeline.errors import InputError
 from pipeline.release import store
+from pipeline.release.claims import Overtaken, check_expected, is_at, make_claim, next_change
+from pipeline.release.finishing import finish
 from pipeline.release.journal import Journal
 from pipeline.release.person import who
-from pipeline.release.standing import (
-    CHAMPION,
-    CHANGE,
-    REPLACES,
-    Change,
-    Standing,
-    change_at,
-    read_claim,
-    read_standing,
-    title,
-)
+from pipeline.release.standing import CHAMPION, Change, Standing, change_at, read_standing
 
 __all__ = [
     "Change",
@@ -52,13 +41,7 @@ __all__ = [
 
 ADOPTED = "adopted"  # the kind of a change that a person made in MLflow
 
-_WHY_LIMIT = 2_000  # characters; a tag of an experiment holds 20,000
 _LOOKS, _PAUSE_S = 6, 0.5  # before an alias that differs is held to be moved by hand
-_ROUNDS = 100
-
-
-class Overtaken(EnvironmentFault):
-    """Another change came first, so this one was not made. Trying the same again cannot help."""
 
 
 def head(uri: str, name: str) -> Change | None:
@@ -74,7 +57,7 @@ def head(uri: str, name: str) -> Change | None:
 def settle(uri: str, name: str, journal: Path | None = None) -> Change | None:
     """As `head`, after finishing a change that a killed process left half-made."""
     with _kept(journal) as book, store.connect(uri) as client:
-        _finish(client, name)
+        finish(client, name)
         found = _settled_or_open(client, name).head
         _enter(client, name, found, book)
         return found
@@ -96,10 +79,13 @@ def move_champion(
     why: str,
     release_digest: str,
     journal: Path | None,
+    mark: str = "",
 ) -> Change:
     """Make `version` the champion, if the last change still is number `expected`.
 
     `expected`: the `number` of what `head` gave when the decision was made, None where it gave None.
+    `mark`: becomes the `claim` of the change, so that the caller can tell it from another's to the same
+    version, which is returned where that came first; drawn where it is empty.
     Where the champion is this version already, it is only finished. The change is entered into
     `journal` with all that it lacks; processes of one machine wait there for each other. Raises
     Overtaken where another change came first, InputError where the alias was moved by hand,
@@ -107,21 +93,15 @@ def move_champion(
     then it may be done or not, and doing it again finds out.
     """
     with _kept(journal) as book, store.connect(uri) as client:
-        _finish(client, name)
+        finish(client, name)
         found = _settled_or_open(client, name).head
-        if found is None or not _is(found, version, release_digest):
+        if found is None or not is_at(found, version, release_digest):
             check_expected(name, found, expected, kind)
-            wanted = _next(name, version, found, kind, why, release_digest)
-            found = _claim(client, wanted)
-        _finish(client, name)
+            wanted = next_change(name, version, found, kind, why, release_digest, mark)
+            found = make_claim(client, wanted)
+        finish(client, name)
         _enter(client, name, found, book)
         return found
-
-
-def check_expected(name: str, last: Change | None, expected: int | None, kind: str) -> None:
-    """Raise Overtaken unless the last change is number `expected` (None: there is none)."""
-    if (last.number if last else None) != expected:
-        raise _overtaken(name, last, kind)
 
 
 def adopt(uri: str, name: str, why: str, journal: Path | None) -> Change:
@@ -135,9 +115,9 @@ def adopt(uri: str, name: str, why: str, journal: Path | None) -> Change:
             raise InputError(
                 f"{name}: no version has the alias {CHAMPION}, so none can be adopted."
             )
-        wanted = _next(name, now.alias, now.head, ADOPTED, why, now.digest or "")
-        found = _claim(client, wanted)
-        _finish(client, name)
+        wanted = next_change(name, now.alias, now.head, ADOPTED, why, now.digest or "")
+        found = make_claim(client, wanted)
+        finish(client, name)
         _enter(client, name, found, book)
         return found
 
@@ -182,111 +162,6 @@ def _settled_or_open(client: Any, name: str) -> Standing:
     )
 
 
-def _next(
-    name: str, version: int, before: Change | None, kind: str, why: str, digest: str
-) -> Change:
-    return Change(
-        name=name,
-        number=(before.number if before else 0) + 1,
-        version=version,
-        previous=before.version if before else None,
-        kind=kind,
-        why=redacted(why)[:_WHY_LIMIT],
-        who=who(),
-        when=datetime.now(UTC).isoformat(timespec="seconds"),
-        release_digest=digest,
-        claim=uuid.uuid4().hex,
-        follows=before.claim if before else "",
-    )
-
-
-def _claim(client: Any, wanted: Change) -> Change:
-    """`wanted`, made; or the change by another to the same version. Raises Overtaken where it is another."""
-    from mlflow.exceptions import MlflowException
-
-    mine = title(wanted.name, wanted.number)
-    try:
-        client.create_experiment(
-            mine, tags={"mergegate.kind": "change", CHANGE: canonical_json(asdict(wanted))}
-        )
-    except MlflowException:
-        # A request that was repeated after a lost answer meets its own experiment.
-        found = client.get_experiment_by_name(mine)
-        change = read_claim(found, wanted.name) if found else None
-        if change is None:
-            raise
-        if change.claim != wanted.claim:
-            last = read_standing(client, wanted.name).head
-            if last and _is(last, wanted.version, wanted.release_digest):
-                return last
-            raise _overtaken(wanted.name, last, wanted.kind) from None
-    last = read_standing(client, wanted.name).head
-    if last is None or last.number <= wanted.number:
-        return wanted
-    # `mlflow gc` may have freed a number long past; a change that follows this one proves it was not so.
-    later = client.get_experiment_by_name(title(wanted.name, wanted.number + 1))
-    follower = read_claim(later, wanted.name) if later else None
-    if follower is None or follower.follows != wanted.claim:
-        client.delete_experiment(client.get_experiment_by_name(mine).experiment_id)
-        raise _overtaken(wanted.name, last, wanted.kind)
-    return wanted
-
-
-def _finish(client: Any, name: str) -> None:
-    """Bring alias and tags to where the last change wants them, until nothing newer came meanwhile."""
-    from mlflow.exceptions import MlflowException
-
-    written: Change | None = None
-    for _ in range(_ROUNDS):
-        now = read_standing(client, name)
-        # An alias that differs after we wrote is a slower process's, or was ours and came late.
-        ours = written is not None and now.moved_by_hand
-        if now.head is None or not (now.open or ours):
-            return
-        try:
-            _write(client, now, now.head)
-            written = now.head
-        except MlflowException as error:
-            if not store.contended(error):
-                raise
-            time.sleep(random.uniform(0, _PAUSE_S))
-    raise EnvironmentFault(
-        f"{name}: the champion changed {_ROUNDS} times while this change was finished. Run the command again."
-    )
-
-
-def _write(client: Any, now: Standing, last: Change) -> None:
-    """One step towards the last change: the alias, or where it is right, the tags."""
-    name, version = last.name, str(last.version)
-    if now.alias != last.version:
-        if store.digest_of_version(client, name, last.version) is None:
-            raise InputError(
-                f"{name}: change {last.number} makes version {version} the champion, and that "
-                f"version is gone from the registry. `mergegate doctor {name}` says what is left."
-            )
-        client.set_registered_model_alias(name, CHAMPION, version)
-        return  # to look again before anything says that it is finished
-    replaced = "" if last.previous is None else str(last.previous)
-    client.set_model_version_tag(name, version, CHANGE, str(last.number))
-    client.set_model_version_tag(name, version, REPLACES, replaced)
-    client.set_registered_model_tag(name, CHANGE, canonical_json(asdict(last)))
-    _tidy(client, name, last.number - 1)
-
-
-def _tidy(client: Any, name: str, number: int) -> None:
-    """Take a claim that was followed by another out of the list that MLflow shows."""
-    from mlflow.exceptions import MlflowException
-
-    found = client.get_experiment_by_name(title(name, number)) if number else None
-    if found is not None and found.lifecycle_stage == "active":
-        try:
-            client.delete_experiment(found.experiment_id)
-        except MlflowException:
-            again = client.get_experiment_by_name(title(name, number))
-            if again is not None and again.lifecycle_stage == "active":
-                raise
-
-
 def _enter(client: Any, name: str, last: Change | None, book: Journal | None) -> None:
     """Add to the journal what it lacks up to `last`: changes of other machines, or of a killed process."""
     if book is None or last is None or last.number == 0:
@@ -301,23 +176,3 @@ def _enter(client: Any, name: str, last: Change | None, book: Journal | None) ->
 def journal_entry(change: Change) -> dict[str, Any]:
     """A change as the journal holds it."""
     return {**asdict(change), "entered_by": who()}
-
-
-def _is(change: Change, version: int, digest: str) -> bool:
-    return (change.version, change.release_digest) == (version, digest)
-
-
-def _overtaken(name: str, by: Change | None, kind: str) -> Overtaken:
-    if by is None:
-        return Overtaken(
-            f"{name}: the champion that was there is gone meanwhile. Run the command again."
-        )
-    moment = f"by {by.who} at {by.when}" if by.who else "before changes were recorded"
-    again = (
-        "run `mergegate release` again: it will be judged against it"
-        if kind == "promotion"
-        else "look at `mergegate status`, and run the command again if it still is what you want"
-    )
-    return Overtaken(
-        f"{name}: another release became champion meanwhile (version {by.version}, {moment}); {again}."
-    )

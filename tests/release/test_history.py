@@ -10,7 +10,7 @@ import pytest
 
 from flows.record import read_champion_at
 from pipeline.errors import InputError
-from pipeline.release import changes, store
+from pipeline.release import claims, store
 from pipeline.release.changes import move_champion
 from pipeline.release.history import champion_at
 
@@ -30,7 +30,7 @@ def uri(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> s
             client.create_model_version(NAME, f"file:///none/{number}", tags=tags)
     monkeypatch.setenv("MERGEGATE_WHO", "ada")
     for number, moment in ((1, MAY), (2, JUNE)):
-        monkeypatch.setattr(changes, "datetime", _clock(moment))
+        monkeypatch.setattr(claims, "datetime", _clock(moment))
         move_champion(
             found,
             NAME,
