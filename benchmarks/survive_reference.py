@@ -11,6 +11,7 @@ from typing import Any
 
 import survive_invariants as invariants
 import survive_workspace
+import yaml
 from survive_doctor import unnamed_orphans
 from survive_moments import durations
 from survive_run import Run
@@ -88,8 +89,12 @@ def restore_before(workspace: Workspace, work: Path, stage: str) -> None:
                 shutil.copy2(path, folder / path.relative_to(kept))
     if output := _OUTPUTS.get(stage):
         shutil.rmtree(folder / "build" / SECOND / output)
-        # DVC would bring it back from here.
+        # DVC would bring it back by either of these.
         shutil.rmtree(folder / ".dvc" / "cache" / "runs")
+        lock = folder / "dvc.lock"
+        entries = yaml.safe_load(lock.read_text("utf-8"))
+        del entries["stages"][f"{stage}@{SECOND}"]
+        lock.write_text(yaml.safe_dump(entries, sort_keys=False), "utf-8")
 
 
 def ended(run: Run, candidate: str, reference: Reference) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import json
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -97,13 +98,19 @@ def reproduce(stage: str, *, force: bool = False) -> State:
     failure = FAILURES / f"{stage}.json"
     failure.unlink(missing_ok=True)
     done = _dvc("repro", "--single-item", *(["--force"] if force else []), stage)
-    LOGS.mkdir(parents=True, exist_ok=True)
-    (LOGS / f"{stage}.log").write_text(redacted(done.stdout), encoding="utf-8")
     if done.returncode:
+        with suppress(OSError):  # on a full disk the stage's own words matter more than its log
+            _keep_log(stage, done.stdout)
         raise _failure(stage, failure, done.stdout)
+    _keep_log(stage, done.stdout)
     if "Running stage" in done.stdout:
         return "ran"
     return "restored" if "skipping run" in done.stdout else "unchanged"
+
+
+def _keep_log(stage: str, output: str) -> None:
+    LOGS.mkdir(parents=True, exist_ok=True)
+    (LOGS / f"{stage}.log").write_text(redacted(output), encoding="utf-8")
 
 
 def _dvc(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -126,7 +133,13 @@ def _die_with_parent() -> None:
 
 def _failure(stage: str, report: Path, output: str) -> MergegateError:
     if not report.is_file():
-        return _dvc_failure(f"stage {stage}", output)
+        # On a full disk it cannot report; DVC passes on what it printed, between its command and DVC's own error.
+        printed = output.partition("\n> ")[2].partition("\n")[2].partition("\nERROR: ")[0]
+        return (
+            EnvironmentFault(redacted(" ".join(printed.split())))
+            if printed.strip()
+            else _dvc_failure(f"stage {stage}", output)
+        )
     found = json.loads(report.read_text(encoding="utf-8"))
     kinds = {2: InputError, 6: EnvironmentFault}
     return kinds.get(found["exit_code"], MergegateError)(found["message"])

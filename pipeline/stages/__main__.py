@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 from pipeline.errors import InputError, MergegateError
@@ -54,7 +55,8 @@ def _report(message: str, code: int) -> int:
     message = redacted(message)
     sys.stderr.write(message.rstrip() + "\n")
     if stage := os.environ.get("DVC_STAGE"):
-        write_json(FAILURES / f"{stage}.json", {"exit_code": code, "message": message})
+        with suppress(OSError):  # on a full disk the words above must do
+            write_json(FAILURES / f"{stage}.json", {"exit_code": code, "message": message})
     return code
 
 

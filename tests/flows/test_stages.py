@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -68,6 +70,22 @@ def test_a_failed_stage_raises_what_it_reported(
     with pytest.raises(kind, match="the words") as caught:
         stages.reproduce("merge@tuned")
     assert caught.value.exit_code == code
+
+
+def test_a_stage_that_cannot_report_is_told_in_the_words_that_it_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = "build/x: No space left on device."
+    stage = {"cmd": f"echo '{words}' >&2; exit 6"}
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"merge": stage}}))
+    (tmp_path / ".mergegate").mkdir()
+    (tmp_path / ".mergegate" / "logs").write_text("no folder can be made here")
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"], check=True)
+    with pytest.raises(EnvironmentFault) as caught:
+        stages.reproduce("merge")
+    assert str(caught.value) == words
 
 
 def test_an_old_failure_is_not_taken_for_a_new_one(
