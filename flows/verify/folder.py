@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import math
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,16 @@ from flows.verify.attested import attested
 from flows.verify.judged import judged_again
 from flows.verify.result import Part, Verification, attempt, count, unreadable
 from flows.verify.weights import weights_beside
-from pipeline.errors import InputError
-from pipeline.facts import read_json
+from pipeline.errors import CorruptArtifactError, InputError
 from pipeline.release.bundle import RECORD, file_faults
 from pipeline.release.record import DIGESTS, record_faults
 from pipeline.stages.workspace import BUILD
 
+# A person who was given a folder has no stage to run again.
+_AGAIN = (
+    "Get the folder again: from the registry (the artifacts of models:/NAME/VERSION), by `dvc pull` "
+    "where DVC keeps it, or from another copy."
+)
 RELEASE_FOLDER = "release"  # among the files of a registered version
 
 
@@ -89,10 +95,30 @@ def verify_folder(
 
 
 def _record(folder: Path) -> dict[str, Any]:
-    record = read_json(folder / RECORD)
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CorruptArtifactError(f"{RECORD}: is cut off or no JSON ({error}). {_AGAIN}") from None
     if not isinstance(record, dict):
-        raise InputError(f"{RECORD}: not a record.")
+        raise CorruptArtifactError(f"{RECORD}: is no record, which is a JSON object. {_AGAIN}")
+    for place, value in _not_finite(record):
+        raise CorruptArtifactError(
+            f"{RECORD}: {place}: is {value}, and JSON has no such value: mergegate did not write it. "
+            f"{_AGAIN}"
+        )
     return record
+
+
+def _not_finite(value: Any, place: str = "") -> Iterator[tuple[str, float]]:
+    """NaN and infinities, which Python reads and JSON has not, each with its place."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _not_finite(inner, f"{place}.{key}" if place else key)
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _not_finite(inner, f"{place}[{number}]")
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield place, value
 
 
 def _digests(folder: Path, record: Mapping[str, Any]) -> Part:

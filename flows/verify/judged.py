@@ -8,7 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from flows.verify.result import Part, attempt, count, plain
+from flows.verify.consistent import consistent
+from flows.verify.rendered import rendered
+from flows.verify.result import Part, attempt, count, plain, together
 from gates import Verdict
 from gates.recompute import Stored, differences, plain_verdict, read_stored, release_verdict
 from pipeline.errors import InputError
@@ -23,15 +25,28 @@ PLAIN = "plain task arithmetic"  # as `refused` names it
 
 
 def judged_again(folder: Path, record: Mapping[str, Any], today: date) -> tuple[str, Part]:
-    """The outcome of the verdict computed again ("" where it could not be), and what that showed.
+    """The outcome of the verdict computed again ("" where it could not be), and what that showed; and
+    whether the files beside the verdict say what the record says.
 
     `today` only says which waivers have expired since the day of the verdict.
     """
+    same = made_by_this_code(record)
+    beside = consistent(folder, record, same_code=same)
     if record.get("schema") == 1:
-        return "", _without_policy(folder, record)
+        page = rendered(folder, record, {}, same_code=same)
+        return "", together(_without_policy(folder, record), beside, page)
     stored = attempt(folder, lambda: _stored(folder, record))
     if isinstance(stored, str):
-        return "", Part(faults=(stored,))
+        return "", together(Part(faults=(stored,)), beside)
+    page = rendered(folder, record, stored.evaluations, same_code=same)
+    outcome, judged = _judged(folder, record, stored, today)
+    return outcome, together(judged, beside, page)
+
+
+def _judged(
+    folder: Path, record: Mapping[str, Any], stored: Stored, today: date
+) -> tuple[str, Part]:
+    """The verdict computed again from `stored`, and what that showed."""
     verdict, faults = _recomputed(folder, record, stored)
     checked = (
         f"{count(stored.evaluations, 'variant')} and {_samples(stored):,} scores, judged again by "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from flows.verify.folder import RELEASE_FOLDER, verify_beside
 from flows.verify.result import Part, Verification
-from flows.verify.tags import merge_tags_fit, unmerged_tags_fit, way_back
+from flows.verify.tags import REGISTRY, merge_tags_fit, unmerged_tags_fit, way_back
 from flows.verify.unmerged import manifest_fits, unmerged_fits
 from pipeline.errors import EnvironmentFault, InputError
 from pipeline.folders import TEMPORARY
@@ -84,7 +84,15 @@ def _merge(
                 manifest, target.tags[store.RELEASE_DIGEST], f"version {target.version}: "
             )
     tags = merge_tags_fit(version, record), way_back(version, target, record), back
-    return found.with_parts(*tags)
+    return found.with_parts(_named(version, record), *tags)
+
+
+def _named(version: Any, record: Mapping[str, Any]) -> Part:
+    """That the release is one of the model under which it is registered."""
+    if not record or record.get("name") == version.name:  # without a record that is a fault already
+        return Part()
+    says = f"{REGISTRY}: name: is {version.name}, and {RECORD} says {record.get('name')!r:.80}"
+    return Part(faults=(says,))
 
 
 def _target(client: Any, version: Any) -> Any | None:

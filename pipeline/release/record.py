@@ -99,7 +99,7 @@ def build_record(
         "candidate": candidate,
         "release_digest": digest_of(identity),
         "identity": identity,
-        "method": {**_method(recipe), "measured": measured},
+        "method": {**method_of(recipe), "measured": measured},
         "verdict": dict(verdict),
         "comparison": asdict(comparison),
         "merged_files": None if merged_files is None else dict(merged_files),
@@ -201,7 +201,7 @@ def _pinned(pin: Mapping[str, Any], kind: str) -> dict[str, Any]:
     return {"kind": kind, "revision": pin[kind]["revision"], "digest": pin[kind]["digest"]}
 
 
-def _method(recipe: Recipe) -> dict[str, str]:
+def method_of(recipe: Recipe) -> dict[str, str]:
     """What the merge method does, where it comes from, and why the recipe's author chose it."""
     return {
         "name": recipe.merge_method,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,9 +11,20 @@ from typing import Any
 
 import yaml
 
-from pipeline.facts import Evaluation, Score, TaskFacts, write_evaluation, write_json, write_text
+from pipeline.facts import (
+    Evaluation,
+    Score,
+    TaskFacts,
+    digest_file,
+    package_versions,
+    write_evaluation,
+    write_json,
+    write_text,
+)
+from pipeline.recipe import load_recipe
 from pipeline.sources import artifact_digest
 from pipeline.stages.workspace import environment
+from pipeline.waivers import COMPATIBILITY
 
 N = 120
 METRICS = {"json": "exact", "tone": "rubric", "refusal": "refused"}
@@ -41,6 +53,15 @@ POLICY: dict[str, Any] = {
 RECIPE = "merge_method: task_arithmetic\nbase_model: models/base\nmodels:\n" + "".join(
     f"  - {{model: {reference}, parameters: {{weight: 1.0}}}}\n" for reference in EXPERTS.values()
 )
+MODELS = {"base": "models/base", **EXPERTS, "plain": "build/plain/merged"}
+PROMPTS = "".join(f'{{"messages":[{{"content":"Order {n}?","role":"user"}}]}}\n' for n in (1, 2))
+QUANTIZATION = {
+    "scheme": "W4A16",
+    "seed": 0,
+    "calibration_samples": 2,
+    "calibration_prompts": hashlib.sha256(PROMPTS.encode()).hexdigest(),
+    "tool": f"llmcompressor {package_versions('llmcompressor')['llmcompressor']}",
+}
 LATENCY = {
     "device": "cpu",
     "merged": {"p50": 9.0, "p95": 30.0},
@@ -53,7 +74,7 @@ def evaluation(name: str, digest: str) -> Evaluation:
     means = dict(zip(METRICS, MEANS[name], strict=True))
     return Evaluation(
         variant=name,
-        model={"base": "models/base", **EXPERTS}.get(name, f"build/{name}"),
+        model=MODELS.get(name, f"build/tuned/{name}"),
         model_digest=digest,
         harness="lm-eval 0.4.13",
         settings={"limit": None},
@@ -78,12 +99,11 @@ def write_workspace(folder: Path, policy: Mapping[str, Any] = POLICY) -> None:
     write_json(build / "golden.json", {"digests": GOLDEN, "findings": []})
     for name in ("merged", "quantized"):
         write_text(ours / name / "model.safetensors", f"the weights of {name}")
-    write_json(ours / "merged" / "merge.json", {})
-    write_json(ours / "compat.json", {"pins": pins, "findings": []})
+    write_merge(folder, pins)
     write_json(ours / "diagnosis.json", {"rationale": "They hardly touch."})
     write_text(ours / "heatmap.png", "a picture")
-    write_json(ours / "quantize.json", {"scheme": "W4A16"})
-    write_text(ours / "calibration.jsonl", "")
+    write_json(ours / "quantize.json", QUANTIZATION)
+    write_text(ours / "calibration.jsonl", PROMPTS)
     write_json(ours / "latency.json", LATENCY)
     write_json(ours / "ledger.json", {"uses": {GOLDEN["json"]: 3}, "judged_before": []})
     digests = {name: pins[reference]["digest"] for name, reference in EXPERTS.items()}
@@ -92,6 +112,28 @@ def write_workspace(folder: Path, policy: Mapping[str, Any] = POLICY) -> None:
         write_evaluation(build / "evals", evaluation(name, digest))
     for name in ("merged", "quantized"):
         write_evaluation(ours / "evals", evaluation(name, artifact_digest(ours / name)))
+
+
+def write_merge(folder: Path, pins: Mapping[str, Any]) -> None:
+    """What the stages check and merge say of sources with these pins."""
+    ours, recipe = folder / "build" / "tuned", load_recipe(folder / "recipe.yaml")
+    said = {"text": recipe.text, "digest": recipe.digest, "method": recipe.merge_method}
+    weights = {"model.safetensors": digest_file(ours / "merged" / "model.safetensors")}
+    merge = {"recipe": said, "seed": 0, "sources": list(pins.values()), "beside": []}
+    merge |= {"files": weights, "tools": package_versions("mergegate", "torch")}
+    write_json(ours / "merged" / "merge.json", merge)
+    compat = {"recipe_digest": recipe.digest, "pins": dict(pins), "findings": _findings(pins)}
+    write_json(ours / "compat.json", compat)
+
+
+def _findings(pins: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What the checks find of sources that belong together."""
+    found = [(code, name) for code in ("values", "licences") for name in pins]
+    others = sorted(COMPATIBILITY - {"values", "licences"})
+    found += [(code, name) for code in others for name in EXPERTS.values()]
+    texts = {"title": "", "observed": "", "required": "", "message": "as it must be", "remedy": ""}
+    named = [*found, ("plan", "recipe.yaml")]
+    return [{"code": code, "subject": name, "status": "pass", **texts} for code, name in named]
 
 
 def judged_before(folder: Path, **changes: str) -> None:

@@ -397,6 +397,7 @@ def test_a_refused_merge_has_a_release_that_verifies(workspace: Path, tmp_path: 
     folder = Path(shutil.copytree(workspace, tmp_path / "refused"))
     rescore(folder, "merged", 0.3)
     write_json(folder / "build" / "tuned" / "quantize.json", {"skipped": "refused"})
+    (folder / "build" / "tuned" / "calibration.jsonl").write_text("")
     found = verify(run_stages(folder))
     assert (found.faults, found.outcome) == ((), "reject")
 

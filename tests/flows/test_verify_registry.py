@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stored_workspace import EXPERTS, evaluation, load, write_workspace
+from stored_workspace import EXPERTS, evaluation, load, write_merge, write_workspace
 from typer.testing import CliRunner
 
 from flows.cli import app
@@ -56,7 +56,9 @@ def write_sources(build: Path) -> None:
         write_text(Path("models", name, "adapter.safetensors"), f"the adapter {name}")
         pins[reference]["adapter"]["digest"] = artifact_digest(Path("models", name))
     write_json(build / "sources.json", {"pins": pins})
-    write_json(build / "tuned" / "compat.json", {"pins": pins, "findings": []})
+    write_merge(build.parent, pins)
+    merged = artifact_digest(build / "tuned" / "merged")
+    write_evaluation(build / "tuned" / "evals", evaluation("merged", merged))
     write_evaluation(build / "evals", evaluation("base", pins["models/base"]["digest"]))
 
 
@@ -161,7 +163,7 @@ def test_the_unmerged_set_as_champion_is_verified_and_said_to_be_it(registry: st
         ("release/README.md", "other words", "release/README.md: changed"),
         ("release/recipe.yaml", None, "release/recipe.yaml: is missing"),
         ("release/more.txt", "new", "release/more.txt: is no part of the release"),
-        ("release/release.json", "[]", "release/release.json: not a record."),
+        ("release/release.json", "[]", "release/release.json: is no record"),
         ("release/release.json", None, "release/release.json: is missing among the artifacts"),
     ],
 )
@@ -222,6 +224,17 @@ MERGE_TAGS = (
     *("method_rationale", "artifact_digest", "rollback_digest", "rollback_version"),
     *("release_digest", "essence"),
 )
+
+
+def test_a_release_that_is_registered_under_another_name_is_named(registry: str) -> None:
+    with connect(registry) as client:
+        client.rename_registered_model("harbor", "impostor")
+    try:
+        faults = verify_version(registry, "models:/impostor/2").faults
+    finally:
+        with connect(registry) as client:
+            client.rename_registered_model("impostor", "harbor")
+    assert "registry: name: is impostor, and release.json says 'harbor'" in faults
 
 
 @pytest.mark.parametrize("tag", MERGE_TAGS)

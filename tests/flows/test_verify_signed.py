@@ -63,12 +63,14 @@ def trusted(release: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(release / "signing.pub", tmp_path / "signer.pem"))
 
 
-def forged(folder: Path, text: str = "Trust me.") -> str:
-    """Change the card, then sign the whole folder anew with another key; its fingerprint."""
+def forged(folder: Path) -> str:
+    """Change the picture, of which nothing tells, and sign all anew with another key; its fingerprint."""
     key = SigningKey.of(ec.generate_private_key(ec.SECP256R1()))
-    (folder / "README.md").write_text(text, encoding="utf-8")
+    (folder / "heatmap.png").write_text("another picture", encoding="utf-8")
     (folder / "signing.pub").write_bytes(key.public)
     record = load(folder / "release.json")
+    page, known = (folder / "report.html").read_text(encoding="utf-8"), fingerprint_of(folder)
+    (folder / "report.html").write_text(page.replace(known, key.fingerprint), encoding="utf-8")
     record["signing"]["fingerprint"] = key.fingerprint
     write_json(folder / "bom.cdx.json", render_bom(record))
     record["files"] = {name: digest_file(folder / name) for name in record["files"]}
