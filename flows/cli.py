@@ -17,7 +17,7 @@ from typing import Any
 from flows import say
 from flows.app import PANELS, app
 from flows.commands import auditing, doctor, judging, merging, registry, releasing, reproduce  # noqa: F401
-from pipeline.errors import MergegateError
+from pipeline.errors import EnvironmentFault, MergegateError
 from pipeline.redaction import redacted
 
 # In this order `mergegate --help` lists them.
@@ -51,7 +51,7 @@ def guarded(command: Callable[[], Any]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141
     except OSError as error:
-        return say.failure(f"{error.filename or 'The machine'}: {error.strerror or error}.", 6)
+        return say.failure(redacted(str(EnvironmentFault.of(error))), EnvironmentFault.exit_code)
     except Exception as error:
         if os.environ.get("MERGEGATE_DEBUG"):
             sys.stderr.write(redacted(traceback.format_exc()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 
 
@@ -32,3 +33,10 @@ class EnvironmentFault(MergegateError):
     """The machine or a service failed: disk, registry, network. Trying again may help."""
 
     exit_code = 6
+
+    @classmethod
+    def of(cls, error: OSError) -> EnvironmentFault:
+        """What the operating system refused, in words: of a write it does not always name the file."""
+        what = f"{error.filename or 'A file or standard output'}: {error.strerror or error}."
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return cls(f"{what} Free space, then run the command again." if full else what)

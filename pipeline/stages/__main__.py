@@ -9,7 +9,7 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.errors import InputError, MergegateError
+from pipeline.errors import EnvironmentFault, InputError, MergegateError
 from pipeline.facts import write_json
 from pipeline.redaction import redacted
 from pipeline.strict import nearest
@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
     except MergegateError as error:
         return _report(str(error), error.exit_code)
     except OSError as error:
-        return _report(f"{error.filename or 'The machine'}: {error.strerror or error}.", 6)
+        return _report(str(EnvironmentFault.of(error)), EnvironmentFault.exit_code)
     except Exception:
         return _report(traceback.format_exc(), 1)
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+
+from flows.cli import guarded
 
 ROOT = Path(__file__).parents[2]
 
@@ -153,3 +156,26 @@ def test_a_failure_leaves_standard_output_empty_for_json(workspace: Path) -> Non
     assert done.returncode == 2  # its models are not built
     assert done.stdout == ""
     assert "no such folder" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "mergegate: A file or standard output: No space left on device. Free space, then run the command again.",
+        ),
+        (
+            OSError(errno.EROFS, "Read-only file system", "build/x"),
+            "mergegate: build/x: Read-only file system.",
+        ),
+    ],
+)
+def test_what_the_operating_system_refuses_is_told_in_words(
+    error: OSError, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused() -> None:
+        raise error
+
+    assert guarded(refused) == 6
+    assert capsys.readouterr().err.strip() == words
