@@ -20,9 +20,9 @@ from pipeline.diagnose.spectrum import Sketch, effective_rank, known_values
 from pipeline.errors import InputError
 from pipeline.merge import plan_merge
 from pipeline.merge.engine import Progress, one_torch_thread
+from pipeline.merge.operands import StepOperands
 from pipeline.merge.plan import Operand, Plan, Step
 from pipeline.merge.reading import Reader, Scratch
-from pipeline.merge.stream import StepOperands
 from pipeline.recipe import Recipe
 from pipeline.sources import Reference, Source
 

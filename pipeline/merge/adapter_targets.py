@@ -12,9 +12,9 @@ import torch
 from pipeline.errors import InputError
 from pipeline.merge.chat_templates import resolve_chat_template
 from pipeline.merge.names import is_input_embedding
+from pipeline.merge.operands import StepOperands
 from pipeline.merge.plan import Plan, Step
 from pipeline.merge.reading import Reader, Scratch
-from pipeline.merge.stream import StepOperands
 from pipeline.merge.weights import Weights
 from pipeline.sources.reference import Reference
 

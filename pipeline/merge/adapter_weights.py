@@ -22,10 +22,11 @@ from pipeline.merge.engine import Progress, one_torch_thread
 from pipeline.merge.low_rank import Rows, of_products, of_rows, relative_error
 from pipeline.merge.methods import method_function
 from pipeline.merge.methods.task_arithmetic import sum_factors
+from pipeline.merge.operands import StepOperands
 from pipeline.merge.plan import FLOATS, Plan, Step
 from pipeline.merge.reading import Reader, Scratch
 from pipeline.merge.safetensors_writer import ShardWriter, TensorSpec, lay_out
-from pipeline.merge.stream import StepOperands, compute
+from pipeline.merge.stream import compute
 from pipeline.sources.adapter import WEIGHTS, Adapter, AdapterModule
 
 _PREFIX = "base_model.model."

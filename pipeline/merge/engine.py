@@ -16,10 +16,11 @@ from torch import Tensor
 from pipeline.errors import EnvironmentFault
 from pipeline.merge import fused
 from pipeline.merge.journal import Hasher, Journal
+from pipeline.merge.operands import made_bytes
 from pipeline.merge.plan import FLOATS, Plan, Step
 from pipeline.merge.reading import Reader, Scratch
 from pipeline.merge.safetensors_writer import Shard, ShardWriter
-from pipeline.merge.stream import check_stored, compute, made_bytes
+from pipeline.merge.stream import check_stored, compute
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 

@@ -13,8 +13,8 @@ from pipeline.merge import fused
 from pipeline.merge.blocks import BLOCK_ELEMENTS, Grid
 from pipeline.merge.draws import draw_key
 from pipeline.merge.methods import apply_method
+from pipeline.merge.operands import MADE_BYTES, made_bytes
 from pipeline.merge.plan import Operand, Plan, Step
-from pipeline.merge.stream import MADE_BYTES, made_bytes
 
 # Interpreter, torch and its libraries, resident before the first tensor is read. Measured, Linux x86-64, torch 2.13.
 _RESIDENT_BYTES = 420_000_000
