@@ -180,14 +180,14 @@ def _question(params: Params, expert: str) -> str:
     return str(read_golden(path)[0]["prompt"])
 
 
-def read_status(uri: str, name: str) -> dict[str, Any]:
-    """Champion, rollback target, history and refusals of a registered model."""
+def read_status(uri: str, name: str, journal: Path | None = None) -> dict[str, Any]:
+    """Champion, rollback target, history and refusals of a registered model, see `release.history.status`."""
     from pipeline.release import status
 
-    return status(uri, name)
+    return status(uri, name, journal)
 
 
-def read_champion_at(uri: str, name: str, when: str) -> dict[str, Any]:
+def read_champion_at(uri: str, name: str, when: str, journal: Path | None = None) -> dict[str, Any]:
     """Which version was champion at the time `when`, ISO 8601; UTC where it names no zone."""
     from pipeline.release.history import champion_at
 
@@ -197,7 +197,8 @@ def read_champion_at(uri: str, name: str, when: str) -> dict[str, Any]:
         raise InputError(
             f"--at {when}: no time. Write it as 2026-05-14, 2026-05-14T10:00 or 2026-05-14T10:00+02:00."
         ) from None
-    return champion_at(uri, name, moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return champion_at(uri, name, moment, journal)
 
 
 def roll_back(

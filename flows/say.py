@@ -156,6 +156,7 @@ def _size(count: int) -> str:
 def status(report: Mapping[str, Any]) -> None:
     """Champion, rollback target, then one line for each version and each refusal, and the last changes."""
     champion = report["champion"]
+    _not_borne_out(report)
     _facts(
         report["name"],
         {
@@ -185,6 +186,7 @@ def champion_at(report: Mapping[str, Any]) -> None:
     change, version = report["change"], report["version"]
     gone = {"version": change["version"], "kind": "gone from the registry"}
     shown = version or {**gone, "release_digest": change["release_digest"]}
+    _not_borne_out(report)
     _facts(
         report["name"],
         {
@@ -201,6 +203,19 @@ def champion_at(report: Mapping[str, Any]) -> None:
         },
     )
     _by_hand(report)
+
+
+def _not_borne_out(report: Mapping[str, Any]) -> None:
+    """On top of an answer: that the journal does not bear it out, where that is so."""
+    faults = report["journal"]["faults"] if report["journal"] else []
+    if not faults:
+        return
+    terminal().print("[bold red]The journal does not bear out what follows.[/]")
+    for fault in faults:
+        line(f"  {fault}")
+    line(
+        f"  What follows is the registry's word alone. `mergegate doctor {report['name']}` says more."
+    )
 
 
 def _by_hand(report: Mapping[str, Any]) -> None:
@@ -301,7 +316,7 @@ def rolled_back(report: Mapping[str, Any]) -> None:
     else:
         title = f"{report['name']}: the way back holds; the champion was left as it is"
     change = report.get("change")
-    by = {"by": f"{change['who']}: {change['why']}"} if change else {}
+    by = {"by": f"{change['who']}: {change['why']}"} if change and report["recorded"] else {}
     answers = {
         f"{answer['expert']} answers": answer["observed"] or "(nothing)"
         for answer in report["answers"]
@@ -316,6 +331,19 @@ def rolled_back(report: Mapping[str, Any]) -> None:
             **answers,
         },
     )
+    if change and not report["recorded"]:
+        line(_anothers(report["target"], change))
+
+
+def _anothers(version: int, change: Mapping[str, Any]) -> str:
+    """That a version was champion by an earlier change, so that nothing was recorded for this command."""
+    made = (
+        f"change {change['number']} had made version {version} champion already "
+        f"(«by {change['who']}: {change['why']}», {change['when']})"
+        if change["number"]
+        else f"version {version} was champion before changes were recorded"
+    )
+    return f"  Nothing was recorded for this command, nor its reason: {made}."
 
 
 def serving(report: Mapping[str, Any]) -> None:

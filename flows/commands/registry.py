@@ -31,14 +31,22 @@ def status(
     uri: Uri = "",
     json: Json = False,
 ) -> None:
-    """Show a registered model: its champion, the rollback target, and the history of versions."""
+    """Show a registered model: its champion, the rollback target, and the history of versions.
+
+    Where the journal was altered, or contradicts the registry, that stands on top; and with --at the exit code is 2,
+    since nobody should rely on such an answer.
+    """
     from flows.record import read_champion_at, read_status
 
+    uri, name = _registry(uri, name)
+    journal = _journal_of(uri, name)
     if at != "now":
-        found = read_champion_at(*_registry(uri, name), at)
+        found = read_champion_at(uri, name, at, journal)
         say.as_json(found) if json else say.champion_at(found)
+        if found["journal"] and found["journal"]["faults"]:
+            raise typer.Exit(2)
         return
-    report = read_status(*_registry(uri, name))
+    report = read_status(uri, name, journal)
     say.as_json(report) if json else say.status(report)
 
 
@@ -93,7 +101,7 @@ def rollback(
         uri, name, why=why, rehearse=rehearse, to=to, thorough=thorough, journal=_journal(name)
     )
     say.as_json(report) if json else say.rolled_back(report)
-    if report["moved"] and not why and not json:
+    if report["recorded"] and not why and not json:
         say.line("  No reason was given; whoever asks later finds none. Use --why TEXT.")
 
 
@@ -149,6 +157,19 @@ def _journal(name: str) -> Path | None:
     if not Path("params.yaml").is_file():
         return None
     return load_params().registry_journal / f"{name}.jsonl"
+
+
+def _journal_of(uri: str, name: str) -> Path | None:
+    """The journal to hold against the registry `uri`; None where that is not the one of this workspace."""
+    from pipeline.params import load_params
+
+    if not Path("params.yaml").is_file():
+        return None
+    try:
+        ours = load_params().registry_uri == uri
+    except InputError:  # with --uri and NAME it may be another tool's; without, it was read before
+        return None
+    return _journal(name) if ours else None
 
 
 def _registry(uri: str, name: str) -> tuple[str, str]:

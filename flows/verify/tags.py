@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from flows.verify.changes import changes_fit
 from flows.verify.judged import compared, made_by_this_code
-from flows.verify.result import Part, attempt, count
+from flows.verify.result import Part, attempt, count, together
 from flows.verify.unmerged import read_manifest
 from pipeline.facts import canonical_json, digest_of
 from pipeline.release import store
@@ -36,23 +37,24 @@ def merge_tags_fit(version: Any, record: Mapping[str, Any]) -> Part:
     """
     expected = attempt(Path(), lambda: _of_merge(record))
     if isinstance(expected, str):
-        return Part(faults=(expected,))
+        return together(Part(faults=(expected,)), changes_fit(version, REGISTRY))
     if ESSENCE not in version.tags:  # as of versions registered before there was that tag
         del expected[ESSENCE]
     faults = _differing(version, expected)
     reason = version.tags.get(ROLLED_BACK)
     notes = (f"Version {version.version} was rolled back: {reason}",) if reason else ()
     checked = f"{count(expected, 'tag')} of version {version.version} against release.json"
-    return Part((checked,), tuple(faults), notes)
+    return together(Part((checked,), tuple(faults), notes), changes_fit(version, REGISTRY))
 
 
 def unmerged_tags_fit(version: Any, manifest: Path) -> Part:
     """The tags of an unmerged set's version against its manifest."""
     expected = attempt(manifest.parent, lambda: _of_unmerged(read_manifest(manifest)))
     if isinstance(expected, str):
-        return Part(faults=(expected,))
+        return together(Part(faults=(expected,)), changes_fit(version, REGISTRY))
     checked = f"{count(expected, 'tag')} of version {version.version} against {manifest.name}"
-    return Part((checked,), tuple(_differing(version, expected)))
+    tags = Part((checked,), tuple(_differing(version, expected)))
+    return together(tags, changes_fit(version, REGISTRY))
 
 
 def way_back(version: Any, target: Any | None, record: Mapping[str, Any]) -> Part:

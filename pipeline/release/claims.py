@@ -79,15 +79,17 @@ def make_claim(client: Any, wanted: Change) -> Change:
             if last and is_at(last, wanted.version, wanted.release_digest):
                 return last
             raise _overtaken(wanted.name, last, wanted.kind) from None
-    last = read_standing(client, wanted.name).head
-    if last is None or last.number <= wanted.number:
+    now = read_standing(client, wanted.name)
+    last, done = now.head, now.finished
+    freed = done is not None and done.number == wanted.number and done.claim != wanted.claim
+    if not freed and (last is None or last.number <= wanted.number):
         return wanted
     # `mlflow gc` may have freed a number long past; a change that follows this one proves it was not so.
     later = client.get_experiment_by_name(title(wanted.name, wanted.number + 1))
     follower = read_claim(later, wanted.name) if later else None
     if follower is None or follower.follows != wanted.claim:
         client.delete_experiment(client.get_experiment_by_name(mine).experiment_id)
-        raise _overtaken(wanted.name, last, wanted.kind)
+        raise _overtaken(wanted.name, done if freed else last, wanted.kind)
     return wanted
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.release import store
+from pipeline.release.agreement import journal_faults
 from pipeline.release.registry import (
     CHAMPION,
     REFUSAL,
@@ -23,14 +25,15 @@ from pipeline.strict import nearest
 _LAST = 10  # changes that `status` gives
 
 
-def status(uri: str, name: str) -> dict[str, Any]:
+def status(uri: str, name: str, journal: Path | None = None) -> dict[str, Any]:
     """Champion, rollback target and history of a registered model, as JSON values.
 
     `champion`, `target`: a version as in `history`, None where there is none. `history`: every
     version, oldest first. `refusals`: every refused candidate, oldest first. `changes`: the last
     ones of the champion, newest first, with person, reason and time. `moved_by_hand`: the version that the alias
     names where it is not where the last of them left it (0: none), else None. `target_look`: whether the
-    target is whole, see `wholeness.Look`; None where there is no target.
+    target is whole, see `wholeness.Look`; None where there is no target. `journal`: the file, and as `faults` why it
+    does not bear out what the registry says; None where no journal is given.
     """
     with store.connect(uri, existing=True) as client:
         refusals = _refusals(client, name)
@@ -41,25 +44,29 @@ def status(uri: str, name: str) -> dict[str, Any]:
         entries = {int(version.version): _entry(version) for version in versions}
         champion = entries.get(int(aliases.get(CHAMPION, 0)))
         target = champion["rollback_version"] if champion else None
+        now, known = read_standing(client, name), changes(client, name)
         return {
             "name": name,
+            "journal": _journal(journal, name, now, known),
             "champion": champion,
             "target": entries.get(target) if target else None,
             "target_look": _look(client, name, target) if target else None,
-            "moved_by_hand": _moved(read_standing(client, name)),
-            "changes": [asdict(change) for change in reversed(changes(client, name)[-_LAST:])],
+            "moved_by_hand": _moved(now),
+            "changes": [asdict(change) for change in reversed(known[-_LAST:])],
             "history": [entries[number] for number in sorted(entries)],
             "refusals": refusals,
         }
 
 
-def champion_at(uri: str, name: str, moment: datetime) -> dict[str, Any]:
+def champion_at(
+    uri: str, name: str, moment: datetime, journal: Path | None = None
+) -> dict[str, Any]:
     """Which version was champion at `moment` (with a zone), as JSON values.
 
     `version` as in `status`, None where it is gone from the registry; `change`, the one that made it champion;
     `until`, when the next one came, None where it still is; `moved_by_hand`, the version that the alias names where
-    somebody moved it in MLflow, at a time that nobody recorded. Raises InputError where the record begins later, and
-    for a moment to come.
+    somebody moved it in MLflow, at a time that nobody recorded; `journal` as in `status`. Raises InputError where the
+    record begins later, and for a moment to come.
     """
     if moment > datetime.now(UTC):
         raise InputError(f"--at {moment.isoformat()}: is to come; name a time that has passed.")
@@ -76,14 +83,24 @@ def champion_at(uri: str, name: str, moment: datetime) -> dict[str, Any]:
         after = [change.when for change in known if change.number > found.number]
         versions = client.search_model_versions(f"name = '{name}'")
         entries = {int(version.version): _entry(version) for version in versions}
+        now = read_standing(client, name)
         return {
             "name": name,
+            "journal": _journal(journal, name, now, known),
             "moment": moment.astimezone(UTC).isoformat(timespec="seconds"),
             "version": entries.get(found.version),
             "change": asdict(found),
             "until": after[0] if after else None,
-            "moved_by_hand": _moved(read_standing(client, name)),
+            "moved_by_hand": _moved(now),
         }
+
+
+def _journal(
+    path: Path | None, name: str, now: Standing, known: Sequence[Change]
+) -> dict[str, Any] | None:
+    if path is None:
+        return None
+    return {"path": str(path), "faults": list(journal_faults(path, name, now, known))}
 
 
 def _moved(now: Standing) -> int | None:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import CorruptArtifactError, EnvironmentFault
+from pipeline.errors import CorruptArtifactError, EnvironmentFault, InputError
 from pipeline.facts import canonical_json, digest_of
 
 Entry = dict[str, Any]
@@ -37,10 +37,14 @@ class Journal:
         """Keep every other process of this machine from appending while the block runs.
 
         The lock is the kernel's (flock) and ends with the process, so none is left behind. Raises
-        EnvironmentFault where another process keeps it for longer than PATIENCE_S.
+        EnvironmentFault where another process keeps it for longer than PATIENCE_S, InputError where
+        there can be no file at that path, or none that this account may write.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise _unusable(self.path, error) from error
         try:
             _lock(descriptor, self.path)
             self._held = descriptor
@@ -63,11 +67,11 @@ class Journal:
         return entries
 
     def inspect(self) -> tuple[list[Entry], list[str]]:
-        """The entries that can be read, and a fault for each line that is not as it was written."""
-        try:
-            lines = self.path.read_bytes().split(b"\n")[:-1]  # what no newline ends is torn
-        except FileNotFoundError:
-            return [], []
+        """The entries that can be read, and a fault for each line that is not as it was written.
+
+        Raises InputError where the path is no file, or one that this account may not read.
+        """
+        lines = self._content().split(b"\n")[:-1]  # what no newline ends is torn
         entries: list[Entry] = []
         faults: list[str] = []
         prior: str | None = ""
@@ -89,10 +93,7 @@ class Journal:
 
     def torn(self) -> bool:
         """Whether the last line was cut off while it was written; the next append removes it."""
-        try:
-            return self.path.read_bytes()[-1:] not in (b"", b"\n")
-        except FileNotFoundError:
-            return False
+        return self._content()[-1:] not in (b"", b"\n")
 
     def cut_torn(self) -> None:
         """Remove a last line that was cut off: it was never said to be written."""
@@ -117,6 +118,15 @@ class Journal:
         written: Entry = {**linked, "digest": digest_of(linked)}
         self._write(self._held, canonical_json(written).encode() + b"\n")
         return written
+
+    def _content(self) -> bytes:
+        """All of it; b"" where there is no file."""
+        try:
+            return self.path.read_bytes()
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise _unusable(self.path, error) from error
 
     def _write(self, descriptor: int, line: bytes) -> None:
         content = self.path.read_bytes()
@@ -152,12 +162,38 @@ def _lock(descriptor: int, path: Path) -> None:
             time.sleep(_POLL_S)
 
 
+def _unusable(path: Path, error: OSError) -> InputError | EnvironmentFault:
+    """What to raise for a journal that cannot be opened, with what is in the way."""
+    way_out = (
+        "or name another folder in registry.journal of params.yaml, then run the command again."
+    )
+    if isinstance(error, IsADirectoryError):
+        return InputError(
+            f"{path}: the journal is kept in this file, and it is a folder. Move the folder away, {way_out}"
+        )
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return InputError(
+            f"{path}: the journal's folder cannot be made, since {error.filename or path.parent} or what is "
+            f"above it is a file. Move the file away, {way_out}"
+        )
+    if isinstance(error, PermissionError):
+        return InputError(
+            f"{path}: the journal must be read and written by this account, and may not be. Give it "
+            f"the right to (`ls -l {path.parent}` shows who has it), {way_out}"
+        )
+    return EnvironmentFault(
+        f"{path}: the journal cannot be opened: {error.strerror or error}. See to the disk, {way_out}"
+    )
+
+
 def _parsed(line: bytes) -> Entry | None:
     try:
         entry = json.loads(line)
-    except ValueError:
+    except (RecursionError, ValueError):
         return None
-    whole = isinstance(entry, dict) and {"digest", "prior"} <= entry.keys()
+    # A number is what entries are found by, and a digest what they are chained by.
+    kinds = {"digest": str, "prior": str, "number": int}
+    whole = isinstance(entry, dict) and all(isinstance(entry.get(k), t) for k, t in kinds.items())
     return entry if whole else None
 
 

@@ -6,6 +6,7 @@ is rehearsed first, whatever time that takes. docs/decisions/0013 says why.
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,10 @@ class Rollback:
     answers: tuple[Answer, ...]  # of an unmerged set that was loaded
     checked: tuple[str, ...]  # what was checked of the target, in words
     moved: bool
-    change: Change | None = None  # who, when and why, where it moved
+    change: Change | None = (
+        None  # the last one: who made the target champion, when and why; None for a rehearsal
+    )
+    recorded: bool = False  # whether `change` is this command's own, and not what it came upon
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values."""
@@ -85,6 +89,9 @@ def rollback(
     its number: then its tag `mergegate.rolled_back` is cleared. The change is entered into
     `journal`, see `changes.move_champion`.
 
+    Where the target is champion already, or becomes it by another's change meanwhile, the report has that `change`
+    and is not `recorded`: the reason given now is kept nowhere.
+
     Raises InputError where there is no such target or the champion was moved by hand,
     CorruptArtifactError where the target is not whole, Overtaken where another change came first.
     """
@@ -100,7 +107,8 @@ def rollback(
     report = _checked(uri, report, cache, thorough)
     if target == last.version:
         _clear(uri, name, found)
-        return replace(report, moved=target != report.champion)
+        return replace(report, moved=target != report.champion, change=last)
+    mark = uuid.uuid4().hex
     with store.connect(uri, existing=True) as client:
         # The tag first: a command that is killed here leaves the champion for a second one to find.
         if ROLLED_BACK not in found.tags and now.tags.get("mergegate.kind") == MERGE:
@@ -115,9 +123,12 @@ def rollback(
         why=why or NO_REASON,
         release_digest=digest,
         journal=journal,
+        mark=mark,
     )
+    if change.claim != mark:
+        _keep_reason(uri, name, now, change)
     _clear(uri, name, found)
-    return replace(report, moved=True, change=change)
+    return replace(report, moved=True, change=change, recorded=change.claim == mark)
 
 
 def _checked(uri: str, report: Rollback, cache: Path | None, thorough: bool) -> Rollback:
@@ -130,6 +141,18 @@ def _checked(uri: str, report: Rollback, cache: Path | None, thorough: bool) -> 
             return replace(report, checked=seen.checked)
     done = rehearse_version(uri, report.name, report.target, cache)
     return replace(report, answers=done.answers, checked=done.checked)
+
+
+def _keep_reason(uri: str, name: str, replaced: Any, change: Change) -> None:
+    """Give the version that was replaced the reason of the change that did it, and not one that came second."""
+    if change.kind == ROLLBACK and replaced.tags.get("mergegate.kind") == MERGE:
+        store.set_version_tag(
+            uri,
+            name,
+            replaced.version,
+            ROLLED_BACK,
+            store.fitting(change.why, store.VERSION_TAG_LIMIT),
+        )
 
 
 def _clear(uri: str, name: str, version: Any) -> None:
@@ -161,6 +184,11 @@ def _target(client: Any, champion: Any, last: Change | None, to: str) -> int:
         return pointer(champion)[0]
     if to == TO_PREVIOUS:
         return _previous(client, champion.name, last)
+    if store.beyond(to):
+        raise InputError(
+            f"--to is {to[:40]}{'…' if len(to) > 40 else ''}: {champion.name} has no such version, and none can have a "
+            f"number above {store.MAX_VERSION:,}. `mergegate status {champion.name}` lists the versions."
+        )
     if to.isascii() and to.isdigit() and int(to) > 0:
         return int(to)
     raise InputError(

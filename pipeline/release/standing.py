@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from pipeline.errors import CorruptArtifactError
@@ -45,8 +46,14 @@ class Standing:
 
     @property
     def open(self) -> bool:
-        """Whether the last change was claimed, and not finished."""
-        return self.head is not None and self.head.number > 0 and self.finished != self.head
+        """Whether the last change was claimed, and not finished.
+
+        By its number: a tag that was edited does not make a finished change an open one, which the next
+        command would finish without a word.
+        """
+        if self.head is None or self.head.number == 0:
+            return False
+        return self.finished is None or self.finished.number != self.head.number
 
     @property
     def moved_by_hand(self) -> bool:
@@ -70,11 +77,15 @@ def read_standing(client: Any, name: str) -> Standing:
 
 
 def last_change(client: Any, name: str, finished: Change | None) -> Change | None:
-    """The change with the highest number: from the last finished one on, by name."""
-    last = finished
-    if last is None:
+    """The change with the highest number: from the last finished one on, by name.
+
+    Its claim counts where it is still there, and not the tag that repeats it.
+    """
+    if finished is None:
         known = changes(client, name)
         last = known[-1] if known else None
+    else:
+        last = change_at(client, name, finished.number) or finished
     while found := client.get_experiment_by_name(title(name, (last.number if last else 0) + 1)):
         last = read_claim(found, name)
         if last is None:
@@ -128,12 +139,28 @@ def read_claim(experiment: Any, name: str) -> Change | None:
 def _parse(text: str, name: str) -> Change:
     try:
         change = Change(**json.loads(text))
-    except (ValueError, TypeError):
+        whole = _whole(change)
+    except (RecursionError, TypeError, ValueError):
+        whole = False
+    if not whole:
         raise CorruptArtifactError(
             f"{name}: a change of the champion is not as it was written: {text[:80]!r}. Set the tag "
             f"{CHANGE} back, or restore the store from a backup."
-        ) from None
+        )
     return replace(change, name=name)
+
+
+def _whole(change: Change) -> bool:
+    """Whether each field is of its kind, and the time one with a zone: an edited tag may hold anything."""
+    numbers = (change.number, change.version, 0 if change.previous is None else change.previous)
+    texts = {**vars(change), "name": ""}
+    for key in ("number", "version", "previous"):
+        del texts[key]
+    if any(type(number) is not int or number < 0 for number in numbers):
+        return False
+    if not all(isinstance(text, str) for text in texts.values()):
+        return False
+    return datetime.fromisoformat(change.when).tzinfo is not None
 
 
 def unreadable(experiment: Any) -> CorruptArtifactError:

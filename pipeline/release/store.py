@@ -17,11 +17,14 @@ from typing import Any
 
 from pipeline.errors import EnvironmentFault, InputError
 from pipeline.redaction import redacted
+from pipeline.release.reach import check_database
 
 RELEASE_DIGEST = "mergegate.release_digest"
 
 # What MLflow accepts as a tag's value, in characters: of a model version, and of a run.
 VERSION_TAG_LIMIT, RUN_TAG_LIMIT = 100_000, 8_000
+# The highest number of a version that every store can look for: it is an INTEGER, of 32 bits in PostgreSQL.
+MAX_VERSION = 2**31 - 1
 
 _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -59,12 +62,14 @@ def connect(uri: str, *, existing: bool = False) -> Iterator[Any]:
         logging.getLogger(name).setLevel(logging.WARNING)  # they report every step of their own
     before = os.environ.get("MLFLOW_TRACKING_URI")
     try:
+        check_database(uri)
         mlflow.set_tracking_uri(uri)
-        yield mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+        yield _client(uri)
     except MlflowException as error:
         raise _ours(uri, error) from error
     except SQLAlchemyError as error:
-        raise _fault(uri, _first_line(str(error))) from error
+        # What the driver said, without the name of its class.
+        raise _fault(uri, _first_line(str(getattr(error, "orig", None) or error))) from error
     except ModuleNotFoundError as error:
         if "://" not in uri or uri.startswith(("http", "sqlite")):
             raise
@@ -74,6 +79,22 @@ def connect(uri: str, *, existing: bool = False) -> Iterator[Any]:
         ) from error
     finally:
         mlflow.set_tracking_uri(before)
+
+
+def _client(uri: str) -> Any:
+    """The client of the store at `uri`, to which a number that no version can have is one that none has."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
+
+    class Client(MlflowClient):
+        def get_model_version(self, name: str, version: str) -> Any:
+            # A driver would fail, each in words of its own, and a server be asked again and again.
+            if beyond(version):
+                raise MlflowException(f"{name}: no version {version}", RESOURCE_DOES_NOT_EXIST)
+            return super().get_model_version(name, version)
+
+    return Client(tracking_uri=uri, registry_uri=uri)
 
 
 def find_version(client: Any, name: str, digest: str) -> Any | None:
@@ -99,6 +120,14 @@ def set_version_tag(uri: str, name: str, version: str, key: str, value: str) -> 
     """Set one tag of a version in the registry at `uri`."""
     with connect(uri, existing=True) as client:
         client.set_model_version_tag(name, version, key, value)
+
+
+def beyond(version: str) -> bool:
+    """Whether a text is a number above MAX_VERSION, however long: so no version has it."""
+    digits = version.lstrip("0")
+    if not (digits.isascii() and digits.isdigit()):
+        return False
+    return len(digits) > len(str(MAX_VERSION)) or int(digits) > MAX_VERSION
 
 
 def contended(error: Any) -> bool:

@@ -19,7 +19,7 @@ from pipeline.facts import digest_of, read_json
 from pipeline.release import store
 from pipeline.release.bundle import CARD, RECORD
 from pipeline.release.record import check_record
-from pipeline.release.registry import MERGE, UNMERGED
+from pipeline.release.registry import MERGE, ROLLBACK_VERSION, UNMERGED
 from pipeline.release.stored import (
     SMALL,
     Artifacts,
@@ -77,12 +77,7 @@ def check_whole(found: Look, name: str) -> None:
 def known(client: Any, name: str, version: int) -> tuple[Any, str, str]:
     """A version that mergegate registered, its kind and its release digest. Raises InputError."""
     if store.digest_of_version(client, name, version) is None:
-        there = sorted(int(v.version) for v in client.search_model_versions(f"name = '{name}'"))
-        listed = ", ".join(map(str, there)) or "none"
-        raise InputError(
-            f"{name}: has no version {version}; there is {listed}. "
-            f"`mergegate status {name}` says what each is."
-        )
+        raise _absent(client, name, version)
     found = client.get_model_version(name, str(version))
     kind, digest = found.tags.get("mergegate.kind"), found.tags.get(store.RELEASE_DIGEST)
     if kind not in (MERGE, UNMERGED) or not digest:
@@ -91,6 +86,21 @@ def known(client: Any, name: str, version: int) -> tuple[Any, str, str]:
             "should hold. Name a version of mergegate's, or move the alias by hand in MLflow."
         )
     return found, str(kind), str(digest)
+
+
+def _absent(client: Any, name: str, version: int) -> InputError:
+    """What to raise for a version that is not there: whose way back it was, or what there is instead."""
+    there = {int(v.version): v for v in client.search_model_versions(f"name = '{name}'")}
+    listed = ", ".join(map(str, sorted(there))) or "none"
+    missing = f"{name}: has no version {version}; there is {listed}."
+    pointing = [n for n in sorted(there) if there[n].tags.get(ROLLBACK_VERSION) == str(version)]
+    if not pointing:
+        return InputError(f"{missing} `mergegate status {name}` says what each is.")
+    of = ", ".join(map(str, pointing))
+    return InputError(
+        f"{missing} It is the way back of version {of}, and was deleted in MLflow: "
+        f"`mergegate doctor {name}` says what is left of it, and with --mend mends what is safe."
+    )
 
 
 def _rehearsed(text: str | None, digest: str) -> dict[str, Any]:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import yaml
+from typer.testing import CliRunner
 
+from flows.cli import app
 from flows.record import read_champion_at
 from pipeline.errors import InputError
 from pipeline.release import claims, store
 from pipeline.release.changes import move_champion
-from pipeline.release.history import champion_at
+from pipeline.release.history import champion_at, status
+from pipeline.release.journal import Journal
 
 NAME = "harbor"
 MAY, JUNE = datetime(2026, 5, 2, 10, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC)
@@ -39,7 +44,7 @@ def uri(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> s
             kind="promotion",
             why=f"why {number}",
             release_digest=f"digest {number}",
-            journal=None,
+            journal=tmp_path / "harbor.jsonl",
         )
     return found
 
@@ -97,3 +102,76 @@ def test_a_moment_to_come_is_refused(uri: str) -> None:
 def test_what_is_no_time_is_refused_with_an_example(uri: str) -> None:
     with pytest.raises(InputError, match=r"--at last May: no time\. Write it as 2026-05-14"):
         read_champion_at(uri, NAME, "last May")
+
+
+def test_an_altered_journal_stands_in_the_status_and_in_the_answer_of_a_day(
+    uri: str, tmp_path: Path
+) -> None:
+    journal = tmp_path / "harbor.jsonl"
+    assert status(uri, NAME, journal)["journal"] == {"path": str(journal), "faults": []}
+    journal.write_text(
+        journal.read_text().replace('"who":"ada","why":"why 1"', '"who":"eve","why":""')
+    )
+    for found in (status(uri, NAME, journal), champion_at(uri, NAME, JUNE, journal)):
+        altered, differing = found["journal"]["faults"]
+        assert altered.endswith(
+            "line 1: altered since it was written (change 1 of harbor, by eve)."
+        )
+        assert "change 1: why is «» there, and «why 1» in the registry; who is «eve»" in differing
+    assert status(uri, NAME)["journal"] is None
+
+
+def test_a_journal_written_anew_by_somebody_else_contradicts_the_registry(
+    uri: str, tmp_path: Path
+) -> None:
+    """Its chain holds, so that only the comparison finds it."""
+    entries = Journal(tmp_path / "harbor.jsonl").entries()
+    forged = Journal(tmp_path / "forged.jsonl")
+    for entry in (*entries, {**entries[-1], "number": 3, "claim": "x"}):
+        forged.append({k: v for k, v in entry.items() if k != "digest"} | {"who": "eve"})
+    faults = champion_at(uri, NAME, JUNE, forged.path)["journal"]["faults"]
+    assert [fault.partition(": ")[2].partition(",")[0] for fault in faults] == [
+        "change 1: who is «eve» there",
+        "change 2: who is «eve» there",
+        "has change 3",
+    ]
+
+
+def test_a_journal_that_cannot_be_read_is_a_fault_and_no_end(uri: str, tmp_path: Path) -> None:
+    (fault,) = status(uri, NAME, tmp_path)["journal"]["faults"]
+    assert "it is a folder" in fault
+
+
+@pytest.fixture
+def workspace(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workspace whose params.yaml names the registry and the journal; its folder."""
+    text = Path(__file__).parents[2].joinpath("params.yaml").read_text(encoding="utf-8")
+    params = yaml.safe_load(text)
+    params |= {"name": NAME, "registry": {"uri": uri, "journal": str(tmp_path)}}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_command_says_on_top_that_the_journal_was_altered_and_fails_an_auditor(
+    workspace: Path,
+) -> None:
+    def run(*arguments: str) -> tuple[int, str]:
+        done = CliRunner().invoke(app, ["status", *arguments])
+        return done.exit_code, done.output
+
+    for sound in (run(), run("--at", "2026-05-14")):
+        assert (sound[0], "does not bear out" in sound[1]) == (0, False)
+    journal = workspace / "harbor.jsonl"
+    journal.write_text(journal.read_text().replace("why 1", "why not"))
+    code, told = run()
+    assert code == 0
+    assert told.startswith("The journal does not bear out what follows.")
+    assert "version 2" in told
+    code, told = run("--at", "2026-05-14")
+    assert code == 2
+    assert told.startswith("The journal does not bear out what follows.")
+    code, told = run("--at", "2026-05-14", "--json")
+    assert code == 2
+    assert len(json.loads(told)["journal"]["faults"]) == 2
+    assert json.loads(run("--json")[1])["journal"]["path"].endswith("harbor.jsonl")

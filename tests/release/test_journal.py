@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import CorruptArtifactError, EnvironmentFault
+from pipeline.errors import CorruptArtifactError, EnvironmentFault, InputError
+from pipeline.facts import digest_of
 from pipeline.release import journal as module
 from pipeline.release.journal import Journal
 
@@ -108,6 +109,50 @@ def test_a_disk_that_is_full_says_that_the_change_is_not_in_the_journal(
         with pytest.raises(EnvironmentFault, match=r"No space left .*not in the journal"):
             book.append({"number": 4, "name": "harbor", "who": "x"})
     assert len(book.entries()) == 3
+
+
+def test_a_journal_whose_path_is_a_folder_is_said_to_be_one_with_the_way_out(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "harbor.jsonl"
+    folder.mkdir()
+    for use in (Journal(folder).entries, Journal(folder).torn, lambda: Journal(folder).append({})):
+        with pytest.raises(
+            InputError, match=r"harbor\.jsonl: .* it is a folder\. Move .*params\.yaml"
+        ):
+            use()
+
+
+def test_a_journal_below_a_file_is_said_to_have_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "journal").write_text("")
+    with pytest.raises(InputError, match=r"/journal or what is above it is a file\. Move the file"):
+        Journal(tmp_path / "journal" / "harbor.jsonl").append({})
+
+
+def test_a_journal_that_may_not_be_read_or_written_says_whose_rights_to_look_at(
+    book: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refused)
+        with pytest.raises(InputError, match="read and written by this account, and may not be"):
+            book.entries()
+    with monkeypatch.context() as patch:
+        patch.setattr(module.os, "open", refused)
+        with pytest.raises(InputError, match=r"`ls -l .*shared` shows who has it"):
+            book.append({})
+
+
+def test_an_entry_without_its_number_is_named_even_where_its_digest_was_made_anew(
+    book: Journal,
+) -> None:
+    lines = book.path.read_text().splitlines(keepends=True)
+    entry = {"name": "harbor", "prior": json.loads(lines[-1])["digest"]}
+    book.path.write_text("".join(lines) + json.dumps({**entry, "digest": digest_of(entry)}) + "\n")
+    with pytest.raises(CorruptArtifactError, match="line 4: altered"):
+        book.entries()
 
 
 def test_lines_are_json_that_other_tools_read(book: Journal) -> None:

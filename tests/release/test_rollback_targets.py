@@ -10,10 +10,13 @@ import pytest
 from mlflow import MlflowClient
 from release_family import register_all
 
+from flows import say
 from pipeline.errors import CorruptArtifactError, InputError
 from pipeline.release import changes, rehearse, rehearse_version, rollback, status
 from pipeline.release.journal import Journal
+from pipeline.release.proof import prove
 from pipeline.release.registry import ROLLED_BACK
+from pipeline.release.serving import serving
 from pipeline.release.wholeness import REHEARSED
 
 Bundle = Callable[..., Path]
@@ -186,6 +189,18 @@ def test_only_reading_all_finds_a_byte_changed_in_place_of_large_weights(
     assert rollback(uri, "harbor", "why", to="2").moved  # as docs/rollback.md says
 
 
+@pytest.mark.parametrize(
+    "to", ["2147483648", "9" * 20, "9" * 5_000], ids=["33 bits", "67", "16610"]
+)
+def test_a_number_that_no_version_can_have_is_refused_in_words(
+    uri: str, bundle: Bundle, to: str
+) -> None:
+    register_all(uri, bundle())
+    with pytest.raises(InputError, match=r"harbor has no such version.*above 2,147,483,647") as no:
+        rollback(uri, "harbor", "why", to=to)
+    assert len(str(no.value)) < 300
+
+
 @pytest.mark.parametrize("to", ["7", "0", "-1", "last", "", "²"])
 def test_what_is_no_target_is_refused_with_what_is(uri: str, bundle: Bundle, to: str) -> None:
     register_all(uri, bundle())
@@ -194,14 +209,23 @@ def test_what_is_no_target_is_refused_with_what_is(uri: str, bundle: Bundle, to:
         rollback(uri, "harbor", "why", to=to)
 
 
-def test_a_target_that_was_deleted_is_named_and_seen_in_the_status(
+def test_a_target_that_was_deleted_is_named_seen_in_the_status_and_points_to_the_doctor(
     uri: str, bundle: Bundle
 ) -> None:
     register_all(uri, bundle())
     MlflowClient(uri, uri).delete_model_version("harbor", "1")
-    with pytest.raises(InputError, match="has no version 1; there is 2"):
-        rollback(uri, "harbor", "why")
-    assert "has no version 1" in status(uri, "harbor")["target_look"]["faults"][0]
+    words = (
+        "has no version 1; there is 2. It is the way back of version 2.*`mergegate doctor harbor`"
+    )
+    for ask in (
+        lambda: rollback(uri, "harbor", "why"),
+        lambda: rehearse(uri, "harbor"),
+        lambda: serving(uri, "harbor", unmerged=True),
+        lambda: prove(uri, "harbor"),
+    ):
+        with pytest.raises(InputError, match=words):
+            ask()
+    assert "mergegate doctor" in status(uri, "harbor")["target_look"]["faults"][0]
 
 
 def test_a_target_registered_anew_under_the_same_number_is_refused(
@@ -252,6 +276,43 @@ def test_a_rollback_that_another_change_overtakes_moves_nothing(
     with pytest.raises(changes.Overtaken, match="became champion meanwhile"):
         rollback(uri, "harbor", "slower", to="2")
     assert status(uri, "harbor")["champion"]["version"] == 1
+
+
+def test_of_two_rollbacks_at_once_the_second_is_told_that_its_reason_is_not_recorded(
+    uri: str, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    register_all(uri, bundle())
+    rehearse_version(uri, "harbor", 1)
+    move = changes.move_champion
+
+    def late(*args: object, **options: object) -> object:
+        monkeypatch.setattr(changes, "move_champion", move)
+        monkeypatch.setenv("MERGEGATE_WHO", "Ida")
+        assert rollback(uri, "harbor", "rude").recorded
+        monkeypatch.setenv("MERGEGATE_WHO", "Ole")
+        return move(*args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(changes, "move_champion", late)
+    second = rollback(uri, "harbor", "slow")
+    assert not second.recorded
+    assert second.change
+    assert (second.change.who, second.change.why) == ("Ida", "rude")
+    assert status(uri, "harbor")["history"][1]["rolled_back"] == "rude"
+    say.rolled_back(second.to_json())
+    told = capsys.readouterr().out
+    assert "Nothing was recorded for this command, nor its reason: change 2 had made" in told
+    assert "«by Ida: rude»" in told
+
+
+def test_a_rollback_to_where_the_champion_is_says_who_put_it_there(
+    uri: str, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MERGEGATE_WHO", "Ida")
+    register_all(uri, bundle())
+    say.rolled_back(rollback(uri, "harbor", "rude").to_json())
+    assert "Nothing was recorded" not in capsys.readouterr().out
+    say.rolled_back(rollback(uri, "harbor", "slow").to_json())
+    assert "change 2 had made version 1 champion already («by Ida: rude»" in capsys.readouterr().out
 
 
 def test_a_rehearsal_of_a_merge_reads_every_file(uri: str, bundle: Bundle) -> None:

@@ -224,6 +224,14 @@ def test_nothing_is_served_without_a_champion(uri: str, bundle: Bundle) -> None:
     assert serving(uri, "harbor", 1).kind == "unmerged"
 
 
+def test_a_number_that_no_version_can_have_is_one_that_there_is_not(
+    uri: str, bundle: Bundle
+) -> None:
+    register_target(uri, bundle())
+    with pytest.raises(InputError, match=r"has no version 9{20}; there is 1\. `mergegate status"):
+        serving(uri, "harbor", 10**20 - 1)
+
+
 def test_a_version_that_there_is_not_is_named_with_those_there_are(
     uri: str, bundle: Bundle
 ) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import socket
+import time
 from pathlib import Path
 
 import pytest
 
+from flows.verify import verify_version
 from pipeline.errors import EnvironmentFault, InputError
-from pipeline.release import rehearse, status
-from pipeline.release.store import connect, fitting
+from pipeline.release import reach, rehearse, status
+from pipeline.release.store import beyond, connect, digest_of_version, fitting
 
 
 @pytest.mark.parametrize("reading", [status, rehearse])
@@ -42,6 +45,56 @@ def test_a_database_without_its_driver_says_what_to_install() -> None:
         connect("mysql://ada:hunter22@host/x") as client,
     ):
         client.search_experiments()
+
+
+def test_a_database_that_refuses_ends_at_once_and_names_no_password(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with socket.socket() as bound:  # and not listening, so that nobody else answers on its port
+        bound.bind(("127.0.0.1", 0))
+        uri = f"postgresql+psycopg2://ada:hunter22@127.0.0.1:{bound.getsockname()[1]}/x"
+        start = time.monotonic()
+        with pytest.raises(EnvironmentFault, match="Connection refused") as refused:
+            status(uri, "harbor")
+    assert time.monotonic() - start < 10
+    assert "hunter22" not in str(refused.value) + caplog.text
+    assert caplog.text == ""  # MLflow tells each of its tries
+
+
+def test_a_database_that_accepts_and_says_nothing_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reach, "PATIENCE_S", 0.3)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        uri = f"postgresql+psycopg2://ada:hunter22@127.0.0.1:{silent.getsockname()[1]}/x"
+        with pytest.raises(EnvironmentFault, match=r"://\*\*\*@.* did not answer within 0\.3 sec"):
+            status(uri, "harbor")
+
+
+@pytest.mark.parametrize(
+    ("text", "is_beyond"),
+    [("2147483647", False), ("2147483648", True), ("0002147483647", False), ("9" * 5_000, True)],
+    ids=["the highest", "one more", "with zeros", "very long"],
+)
+def test_a_version_s_number_has_32_bits(text: str, is_beyond: bool) -> None:
+    assert beyond(text) is is_beyond
+
+
+@pytest.mark.parametrize("text", ["", "0", "-3", "previous", "²", "9" * 20 + "x"])
+def test_what_is_no_number_is_not_beyond_the_highest_one(text: str) -> None:
+    assert not beyond(text)
+
+
+def test_a_version_beyond_the_highest_is_not_there(uri: str) -> None:
+    with connect(uri) as client:
+        client.create_registered_model("harbor")
+        assert digest_of_version(client, "harbor", 10**20) is None
+    with pytest.raises(
+        InputError, match=r"harbor has no version 9{20}\. `mergegate status harbor`"
+    ):
+        verify_version(uri, f"models:/harbor/{'9' * 20}")
 
 
 def test_a_uri_that_mlflow_does_not_know_is_the_user_s_fault() -> None:
