@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from flows.verify.found_sources import found_sources
-from flows.verify.result import Part, attempt
-from gates.recompute import differences
+from flows.verify.result import Part, attempt, first
 from pipeline.errors import CorruptArtifactError
 from pipeline.facts import digest_file, read_json
 from pipeline.recipe import load_recipe
 from pipeline.release.bundle import RECIPE, RECORD
 from pipeline.release.record import SCHEMA, method_of
+from pipeline.strict import shown
 
 MERGE, CALIBRATION, QUANTIZE, DIAGNOSIS = (
     "merge.json",
@@ -54,7 +54,7 @@ def consistent(folder: Path, record: Mapping[str, Any], *, same_code: bool) -> P
     faults: list[str] = []
     for read in readers:
         found: list[str] | str = attempt(folder, partial(list, read()))
-        faults += [found] if isinstance(found, str) else found
+        faults += [found] if isinstance(found, str) else first(found)
     said = f"what {MERGE}, {DIAGNOSIS}"
     said += f", {QUANTIZE}, {CALIBRATION}, compat.json and evals/" if schema == SCHEMA else ""
     return Part((f"{said} say as {RECORD} does",), tuple(faults))
@@ -164,8 +164,16 @@ def _both(
 
 
 def _told(name: str, path: str, said: Any, expected: Any) -> Iterator[str]:
-    for fault in differences(said, expected, path):
-        yield f"{name}: {fault} as by {RECORD}" if name != RECORD else f"{name}: {fault}"
+    """Where a value of a document differs from that of release.json; each field of a mapping by itself."""
+    if isinstance(said, dict) and isinstance(expected, dict):
+        for key in sorted({*said, *expected}):
+            yield from _told(name, f"{path}.{key}", said.get(key), expected.get(key))
+    elif type(said) is not type(expected) or said != expected:
+        yield f"{name}: {path}: is {shown(said)}, and {_due(name)} {shown(expected)}"
+
+
+def _due(name: str) -> str:
+    return f"{RECORD} says" if name != RECORD else "the recipe gives"
 
 
 def _rows(text: str) -> int:

@@ -82,9 +82,8 @@ def _uncovered(
         due[one] |= OF_ADAPTERS if has_adapter else set()
         due[one] |= AGAINST_BASE if one != base else set()
     for one, codes in due.items():
-        for code in sorted(codes):
-            if not found[code, one]:
-                yield f"{COMPAT}: findings: has none of {code} on {one}"
+        if missing := sorted(code for code in codes if not found[code, one]):
+            yield f"{COMPAT}: findings: has none of {', '.join(missing)} on {one}"
     if not any(code == PLAN for code, _ in found):
         yield f"{COMPAT}: findings: has none of {PLAN}"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from flows.verify.consistent import consistent
 from flows.verify.rendered import rendered
-from flows.verify.result import Part, attempt, count, plain, together
+from flows.verify.result import Part, attempt, count, first, plain, together
 from gates import Verdict
 from gates.recompute import Stored, differences, plain_verdict, read_stored, release_verdict
 from pipeline.errors import InputError
@@ -20,7 +20,6 @@ from pipeline.release.bundle import RECORD
 from pipeline.release.verdict_inputs import told, told_again
 from pipeline.stages.workspace import code_digest
 
-MOST = 20  # differences that are told of one document
 PLAIN = "plain task arithmetic"  # as `refused` names it
 
 
@@ -82,9 +81,7 @@ def made_by_this_code(record: Mapping[str, Any]) -> bool:
 
 def compared(name: str, stored: Any, computed: Any) -> list[str]:
     """Where a document differs from what it should be, as JSON keeps both."""
-    found = list(differences(plain(stored), plain(computed)))
-    lines = [f"{name}: {words}" for words in found[:MOST]]
-    return lines + ([f"{name}: and {len(found) - MOST} more"] if len(found) > MOST else [])
+    return first([f"{name}: {words}" for words in differences(plain(stored), plain(computed))])
 
 
 def _without_policy(folder: Path, record: Mapping[str, Any]) -> Part:

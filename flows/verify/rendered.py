@@ -10,7 +10,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from flows.verify.result import Part, attempt
+from flows.verify.result import Part, attempt, first
 from gates.recompute import differences
 from pipeline.errors import CorruptArtifactError
 from pipeline.facts import Evaluation, digest_file, read_json
@@ -78,7 +78,7 @@ def rendered(
         # What has another digest is told already, and may be a link to what is not to be quoted.
         elif path.is_file() and digest_file(path) == files[name]:
             found: list[str] | str = attempt(folder, partial(list, read(folder, record)))
-            faults += [found] if isinstance(found, str) else found
+            faults += [found] if isinstance(found, str) else first(found)
     return Part((f"{checked} against {RECORD}",), tuple(faults), notes)
 
 
@@ -166,7 +166,8 @@ def _without(name: str, text: str, record: Mapping[str, Any]) -> Iterator[str]:
         "rollback.digest": record["rollback"]["digest"],
     }
     for field, value in said.items():
-        if value not in text:
+        # As a word of its own: «prod» is not said by «product».
+        if value and not re.search(rf"(?<![\w-]){re.escape(value)}(?![\w-])", text):
             yield f"{name}: does not say {value!r:.80}, as {RECORD} does ({field})"
 
 

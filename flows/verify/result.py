@@ -16,6 +16,7 @@ T = TypeVar("T")
 
 # What is read whole. A hundred variants of a hundred skills are 2 MB of JSON; a million scores 200 MB.
 MAX_BYTES, MAX_SAMPLES_BYTES = 64 * 1024**2, 1024**3
+MOST = 20  # differences that are told of one document
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,14 @@ def unreadable(folder: Path) -> list[str]:
         elif not path.is_dir():
             faults.append(f"{name}: is no file; nothing was read.")
     return faults
+
+
+def first(faults: list[str]) -> list[str]:
+    """The first of the faults of one document, and how many more there are."""
+    if len(faults) <= MOST:
+        return faults
+    name = faults[0].partition(": ")[0]
+    return [*faults[:MOST], f"{name}: and {len(faults) - MOST} more"]
 
 
 def plain(value: Any) -> Any:

@@ -123,8 +123,8 @@ def test_a_release_that_was_signed_again_unchanged_is_sound(release: Path) -> No
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (put("identity", "seed", to=8), "merge.json: seed: stored 0, computed 8 as by release.json"),
-        (put("identity", "seed", to=8), "quantize.json: seed: stored 0, computed 8"),
+        (put("identity", "seed", to=8), "merge.json: seed: is 0, and release.json says 8"),
+        (put("identity", "seed", to=8), "quantize.json: seed: is 0, and release.json says 8"),
         (put("identity", "versions", "torch", to="1.0"), "merge.json: tools.torch: "),
         (put("identity", "versions", "llmcompressor", to="1.0"), "quantize.json: tool: "),
         (put("method", "name", to="ties"), "merge.json: recipe.method: "),
@@ -166,10 +166,10 @@ def test_a_new_name_is_not_the_one_of_card_and_report(
         ("merge.json", put("seed", to=8), "merge.json: is not the one that lies among the merged"),
         ("merge.json", put("sources", 0, "digest", to="0"), "merge.json: sources.models/base.digest: "),
         ("merge.json", put("files", "model.safetensors", to="0"), "merge.json: files.model.safe"),
-        ("merge.json", put("beside", to=["config.json"]), "merge.json: files, beside: 3 entries"),
+        ("merge.json", put("beside", to=["config.json"]), "merge.json: files, beside: is ["),
         ("merge.json", lambda value: value.pop("seed"), "merge.json: seed: is missing"),
         ("diagnosis.json", put("recipe", to={"digest": "0"}), "diagnosis.json: recipe.digest: "),
-        ("compat.json", put("findings", to=[]), "compat.json: findings: has none of architecture on "),
+        ("compat.json", put("findings", to=[]), "compat.json: findings: has none of adapters, archi"),
         ("compat.json", put("findings", to={}), "compat.json: findings: is no list"),
         ("compat.json", put("pins", to={}), "compat.json: pins: has none of models/base, which"),
         ("compat.json", put("pins", "x", to={}), "compat.json: pins.x: is no source of release.json"),
@@ -282,7 +282,7 @@ def test_the_texts_of_examples_are_any_text_and_no_markup(release: Path) -> None
         ("README.md", ("- mergegate", "- other"), "README.md: tags: has no mergegate"),
         ("README.md", ("---\n", ""), "README.md: has no metadata at its head"),
         ("README.md", ("---\n", "---\na: [\n"), "README.md, line "),
-        ("report.html", ("tuned", "other"), "report.html: does not say 'tuned', as release.json"),
+        ("report.html", ("tuned", "tuned2"), "report.html: does not say 'tuned', as release.json"),
     ],
 )  # fmt: skip
 def test_of_another_version_s_card_and_report_names_and_figures_are_compared(
