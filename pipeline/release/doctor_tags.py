@@ -31,7 +31,11 @@ def examine_tags(
     `known`: the claims that MLflow still has; `entries`: of a journal that can be relied on, None where
     there is none.
     """
-    said = {**recorded(entries or (), name), **{change.number: change for change in known}}
+    highest = (
+        now.head.number if now.head else 0
+    )  # above it the journal is of a later registry than this one
+    said = {n: change for n, change in recorded(entries or (), name).items() if n <= highest}
+    said |= {change.number: change for change in known}
     # What an earlier examination copied from the claims bears nothing out.
     written = recorded((entry for entry in entries or () if not entry.get("observed")), name)
     if now.head is not None and (differing := model_faults(now)):
