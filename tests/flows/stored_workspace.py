@@ -110,12 +110,12 @@ def write_workspace(folder: Path, policy: Mapping[str, Any] = POLICY) -> None:
     digests |= {"base": pins["models/base"]["digest"], "plain": "9" * 64}
     for name, digest in digests.items():
         write_evaluation(build / "evals", evaluation(name, digest))
-    for name in ("merged", "quantized"):
-        write_evaluation(ours / "evals", evaluation(name, artifact_digest(ours / name)))
+    shipped = evaluation("quantized", artifact_digest(ours / "quantized"))
+    write_evaluation(ours / "evals", shipped)
 
 
 def write_merge(folder: Path, pins: Mapping[str, Any]) -> None:
-    """What the stages check and merge say of sources with these pins."""
+    """What the stages check, merge and evaluate say of the recipe as it is, and of sources with these pins."""
     ours, recipe = folder / "build" / "tuned", load_recipe(folder / "recipe.yaml")
     said = {"text": recipe.text, "digest": recipe.digest, "method": recipe.merge_method}
     weights = {"model.safetensors": digest_file(ours / "merged" / "model.safetensors")}
@@ -124,6 +124,7 @@ def write_merge(folder: Path, pins: Mapping[str, Any]) -> None:
     write_json(ours / "merged" / "merge.json", merge)
     compat = {"recipe_digest": recipe.digest, "pins": dict(pins), "findings": _findings(pins)}
     write_json(ours / "compat.json", compat)
+    write_evaluation(ours / "evals", evaluation("merged", artifact_digest(ours / "merged")))
 
 
 def _findings(pins: Mapping[str, Any]) -> list[dict[str, Any]]:

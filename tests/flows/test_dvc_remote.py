@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from stored_workspace import RECIPE, load, write_workspace
+from stored_workspace import RECIPE, load, write_merge, write_workspace
 
 ROOT = Path(__file__).parents[2]
 RELEASE = Path("build/tuned/release")
@@ -80,6 +80,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
     digests = {}
     for tag, recipe in (("release-1", RECIPE), ("release-2", RECIPE.replace("1.0", "0.9"))):
         (workspace / "recipe.yaml").write_text(recipe, encoding="utf-8")
+        write_merge(workspace, load(workspace / "build" / "sources.json")["pins"])
         dvc("repro", "--quiet", "card@tuned", cwd=workspace)
         dvc("push", "--quiet", cwd=workspace)
         who = ("-c", "user.name=Ann Lee", "-c", "user.email=ann@example.org")

@@ -57,8 +57,6 @@ def write_sources(build: Path) -> None:
         pins[reference]["adapter"]["digest"] = artifact_digest(Path("models", name))
     write_json(build / "sources.json", {"pins": pins})
     write_merge(build.parent, pins)
-    merged = artifact_digest(build / "tuned" / "merged")
-    write_evaluation(build / "tuned" / "evals", evaluation("merged", merged))
     write_evaluation(build / "evals", evaluation("base", pins["models/base"]["digest"]))
 
 
