@@ -131,7 +131,7 @@ def falsify(hashes: Path) -> None:
 
 def flip(file: Path) -> None:
     """Change one bit of the byte in the middle, of a hexadecimal digit where there is one near: JSON stays JSON."""
-    data = bytearray(file.read_bytes())
+    data = bytearray(file.read_bytes() or b"\0")
     at = len(data) // 2
     digits = (i for i in range(at, min(at + 400, len(data))) if chr(data[i]) in "02468")
     at = next(digits, at)
