@@ -219,6 +219,13 @@ def _ensure_registered_model(client: Any, name: str) -> None:
             raise
 
 
+# What SQLite says, and what to do about it.
+_WAYS_OUT = {
+    "database or disk is full": "Free space",
+    "database is locked": "Another process holds it: let it end",
+}
+
+
 def _sqlite_file(uri: str) -> Path | None:
     prefix = "sqlite:///"
     return Path(uri.removeprefix(prefix)) if uri.startswith(prefix) else None
@@ -233,10 +240,11 @@ def _ours(uri: str, error: Any) -> InputError | EnvironmentFault:
 def _fault(uri: str, message: str) -> EnvironmentFault:
     file = _sqlite_file(uri)
     check = f"that {file} is a database of MLflow's" if file else "that the server answers"
+    known = (way for words, way in _WAYS_OUT.items() if words in message)
+    way_out = next(known, f"Check registry.uri in params.yaml and {check}")
     return EnvironmentFault(
         redacted(f"{uri}: the registry failed: {message}. ")
-        + f"Check registry.uri in params.yaml and {check}, "
-        "then run the command again: it goes on where it was."
+        + f"{way_out}, then run the command again: it goes on where it was."
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flows import environment, say
+from flows import environment
 from flows.cli import app, guarded
 from gates import Verdict
 
@@ -87,7 +87,7 @@ def test_a_narrow_terminal_cuts_no_name(
     scored(folder / "new.jsonl", 20, language="a-language-of-many-letters")
     rule = {**POLICY["skills"]["json"], "slices": {"language": {}}}
     (folder / "policy.yaml").write_text(yaml.safe_dump({**POLICY, "skills": {"json": rule}}))
-    monkeypatch.setattr(say, "_PIPED", 70)
+    monkeypatch.setattr(console, "_PIPED", 70)
     gate()
     table = capsys.readouterr().out.split("\njson ")[-1].splitlines()[1:]
     name = "".join(line.split()[0] for line in table if not line.startswith(" "))

@@ -1,0 +1,155 @@
+"""What the registry holds: champion, history, changes; and the uses of the golden sets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from flows.say.console import counted, escape, facts, line, table, terminal
+
+
+def status(report: Mapping[str, Any]) -> None:
+    """Champion, rollback target, then one line for each version and each refusal, and the last changes."""
+    champion = report["champion"]
+    _not_borne_out(report)
+    facts(
+        report["name"],
+        {
+            "champion": _version(champion),
+            "way back": _version(report["target"]),
+            **_target(report["target_look"]),
+        },
+    )
+    rows = table("version", "kind", "candidate", "created (UTC)", "note")
+    for entry in report["history"]:
+        note = f"rolled back: {entry['rolled_back']}" if entry["rolled_back"] else ""
+        note = "champion" if entry == champion else note
+        cells = (str(entry["version"]), entry["kind"] or "–", entry["candidate"] or "–")
+        rows.add_row(*cells, _moment(entry["created"]), escape(note))
+    for entry in report["refusals"]:
+        note = f"{entry['outcome']}, run {entry['run_id']}"
+        rows.add_row("–", "refusal", entry["candidate"], _moment(entry["created"]), note)
+    terminal().print(rows)
+    _changes(report["changes"])
+    _by_hand(report)
+
+
+def champion_at(report: Mapping[str, Any]) -> None:
+    """Which version was champion at a time, and the change that made it so."""
+    change, version = report["change"], report["version"]
+    gone = {"version": change["version"], "kind": "gone from the registry"}
+    shown = version or {**gone, "release_digest": change["release_digest"]}
+    _not_borne_out(report)
+    facts(
+        report["name"],
+        {
+            "at": report["moment"],
+            "champion": _version(shown),
+            "since": f"{change['when']}, change {change['number']}: {change['kind']} by {change['who']}",
+            "why": change["why"],
+            "until": report["until"] or "now",
+            **(
+                {"verify": f"mergegate verify models:/{report['name']}/{change['version']}"}
+                if version
+                else {}
+            ),
+        },
+    )
+    _by_hand(report)
+
+
+def _not_borne_out(report: Mapping[str, Any]) -> None:
+    """On top of an answer: that the journal does not bear it out, where that is so."""
+    faults = report["journal"]["faults"] if report["journal"] else []
+    if not faults:
+        return
+    terminal().print("[bold red]The journal does not bear out what follows.[/]")
+    for fault in faults:
+        line(f"  {fault}")
+    line(
+        f"  What follows is the registry's word alone. `mergegate doctor {report['name']}` says more."
+    )
+
+
+def _by_hand(report: Mapping[str, Any]) -> None:
+    """That the alias is not where the last change left it, where that is so."""
+    if (alias := report["moved_by_hand"]) is None:
+        return
+    where = f"at version {alias}" if alias else "gone"
+    line(
+        f"note: the alias champion is {where}, which no recorded change made: somebody moved it in MLflow. "
+        f"`mergegate doctor {report['name']}` says more."
+    )
+
+
+def _target(look: Mapping[str, Any] | None) -> dict[str, str]:
+    """Whether the rollback target is whole, and when it was rehearsed."""
+    if look is None:
+        return {}
+    when = look["rehearsed"]
+    rehearsed = f"rehearsed {_short(when)}" if when else "not rehearsed yet: a rollback loads it"
+    return {"": "; ".join(look["faults"]) or f"whole, {rehearsed}"}
+
+
+def _changes(changes: Sequence[Mapping[str, Any]]) -> None:
+    """The last changes of the champion, newest first."""
+    if not changes:
+        return
+    rows = table("change", "when (UTC)", "champion", "kind", "by", "why")
+    for one in changes:
+        before = "" if one["previous"] is None else f"{one['previous']} → "
+        cells = (f"{before}{one['version']}", one["kind"], one["who"], one["why"])
+        rows.add_row(str(one["number"]), _short(one["when"]), *map(escape, cells))
+    console = terminal()
+    console.print()
+    console.print(rows)
+
+
+def _version(entry: Mapping[str, Any] | None) -> str:
+    if entry is None:
+        return "none"
+    return f"version {entry['version']}, {entry['kind']}, digest {entry['release_digest']}"
+
+
+def _short(when: str) -> str:
+    """A time in ISO 8601 to the minute."""
+    return when[:16].replace("T", " ")
+
+
+def _moment(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def ledger(report: Mapping[str, Any]) -> None:
+    """A line for each golden set with what is left of it, then one for each judgement."""
+    console = terminal()
+    title = f"{report['name']}: {counted(len(report['judgements']), 'judgement')}"
+    lines = {
+        f"{', '.join(found['skills'])} {found['digest'][:12]}": _uses(found, report["policy"])
+        for found in report["golden_sets"]
+    }
+    facts(title, lines)
+    if not report["judgements"]:
+        return
+    rows = table("when (UTC)", "candidate", "outcome", "weights", "recipe", "policy", "golden")
+    for one in report["judgements"]:
+        moment = one["when"][:16].replace("T", " ")
+        digests = (one["weights"]["merged"], one["recipe"], one["policy"])
+        sets = " ".join(f"{skill}:{d[:6]}" for skill, d in sorted(one["golden"].items()))
+        cells = (one["candidate"], one["outcome"], *(d[:12] for d in digests), sets)
+        rows.add_row(moment, *map(escape, cells))
+    console.print()
+    console.print(rows)
+
+
+def _uses(found: Mapping[str, Any], policy: str | None) -> str:
+    """What a golden set served, and what the policy leaves of it; nothing where the policy is not known."""
+    served = f"{counted(found['candidates'], 'candidate')} judged"
+    if found["allowed"] is None:
+        return f"{served}; the policy states no limit" if policy else served
+    if found["candidates"] < found["allowed"]:
+        return f"{served}, {found['left']} of {found['allowed']} uses left"
+    over = found["candidates"] - found["allowed"]
+    beyond = f", {over} more than the policy allows" if over else ""
+    return f"{served}{beyond}: used up after {found['allowed']}; fresh examples are due"
