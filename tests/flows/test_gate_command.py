@@ -12,6 +12,7 @@ import yaml
 
 from flows import environment
 from flows.cli import app, guarded
+from flows.say import console
 from gates import Verdict
 
 POLICY: dict[str, Any] = {
