@@ -13,7 +13,7 @@ from pipeline.folders import TEMPORARY
 from pipeline.release import store
 from pipeline.release.bundle import CARD, read_bundle
 from pipeline.release.doctor import Ailment
-from pipeline.release.registry import MERGE, ROLLBACK_VERSION, UNMERGED
+from pipeline.release.registry import MERGE, UNMERGED, way_back_of
 from pipeline.release.standing import CHAMPION
 from pipeline.release.unmerged import adapter_folder, read_manifest
 from pipeline.sources import artifact_digest, folder_digests
@@ -33,9 +33,9 @@ def examine_contents(uri: str, name: str) -> Iterator[Ailment]:
             return
         champion = client.get_model_version(name, str(alias))
         yield from _examine(client, uri, champion, "champion")
-        target = champion.tags.get(ROLLBACK_VERSION)
-        if target and store.digest_of_version(client, name, int(target)) is not None:
-            yield from _examine(client, uri, client.get_model_version(name, target), "target")
+        target = way_back_of(champion.tags)
+        if target and store.digest_of_version(client, name, target) is not None:
+            yield from _examine(client, uri, client.get_model_version(name, str(target)), "target")
 
 
 def _examine(client: Any, uri: str, version: Any, role: str) -> Iterator[Ailment]:

@@ -15,8 +15,8 @@ from pipeline.release.registry import (
     CHAMPION,
     REFUSAL,
     ROLLBACK_DIGEST,
-    ROLLBACK_VERSION,
     ROLLED_BACK,
+    way_back_of,
 )
 from pipeline.release.standing import Change, Standing, changes, read_standing
 from pipeline.release.wholeness import look
@@ -115,14 +115,13 @@ def _last_before(known: Sequence[Change], moment: datetime) -> Change | None:
 
 def _entry(version: Any) -> dict[str, Any]:
     tags = version.tags
-    target = tags.get(ROLLBACK_VERSION)
     return {
         "version": int(version.version),
         "kind": tags.get("mergegate.kind"),
         "candidate": tags.get("mergegate.candidate"),
         "created": version.creation_timestamp,  # milliseconds since 1970, UTC
         "release_digest": tags.get(store.RELEASE_DIGEST),
-        "rollback_version": int(target) if target else None,
+        "rollback_version": way_back_of(tags),
         "rollback_digest": tags.get(ROLLBACK_DIGEST),
         "rolled_back": tags.get(ROLLED_BACK),
     }

@@ -32,6 +32,15 @@ ESSENCE = "mergegate.essence"
 ROLLBACK_VERSION, ROLLBACK_DIGEST = "mergegate.rollback_version", "mergegate.rollback_digest"
 
 
+def way_back_of(tags: Mapping[str, str]) -> int | None:
+    """The version that the rollback tag names; None without one, or where somebody wrote what is no version."""
+    number = tags.get(ROLLBACK_VERSION, "")
+    written_right = (
+        number.isascii() and number.isdecimal() and len(number) <= len(str(store.MAX_VERSION))
+    )
+    return int(number) if written_right and int(number) <= store.MAX_VERSION else None
+
+
 @dataclass(frozen=True)
 class Registered:
     """A version of the registered model; `held_back` says why it is not champion, "" if it is."""
@@ -216,11 +225,12 @@ def _check_target(client: Any, name: str, version: int, digest: str) -> None:
 
 def _check_way_back(client: Any, name: str, version: Any) -> None:
     """Raise InputError where the rollback target that a version names is gone, or another."""
-    target, digest = version.tags.get(ROLLBACK_VERSION, "0"), version.tags.get(ROLLBACK_DIGEST)
-    if not digest or store.digest_of_version(client, name, int(target)) != digest:
+    target, digest = way_back_of(version.tags), version.tags.get(ROLLBACK_DIGEST)
+    if not (target and digest) or store.digest_of_version(client, name, target) != digest:
         raise InputError(
-            f"{name} version {version.version}: its way back, version {target}, was deleted or changed in "
-            f"MLflow. `mergegate doctor {name}` says what is left of it, and mends it where it can."
+            f"{name} version {version.version}: its way back, version "
+            f"{version.tags.get(ROLLBACK_VERSION)}, was deleted or changed in MLflow. "
+            f"`mergegate doctor {name}` says what is left of it, and mends it where it can."
         )
 
 

@@ -18,9 +18,9 @@ from pipeline.release.registry import (
     CHAMPION,
     MERGE,
     ROLLBACK_DIGEST,
-    ROLLBACK_VERSION,
     ROLLED_BACK,
     UNMERGED,
+    way_back_of,
 )
 from pipeline.release.rehearsal import rehearse_version as rehearse_version
 from pipeline.release.standing import Change
@@ -202,20 +202,22 @@ def pointer(champion: Any) -> tuple[int, str]:
     tags = champion.tags
     if tags.get("mergegate.kind") == UNMERGED:
         return int(champion.version), tags[store.RELEASE_DIGEST]
-    if ROLLBACK_VERSION not in tags or ROLLBACK_DIGEST not in tags:
+    target, digest = way_back_of(tags), tags.get(ROLLBACK_DIGEST)
+    if target is None or digest is None:
         raise InputError(
             f"{champion.name} version {champion.version}: carries no rollback pointer, "
-            "so it was not registered by mergegate. Name a version with --to, or move the alias by "
-            f"hand in MLflow and record that with `mergegate doctor {champion.name} --mend --adopt`."
+            "so it was not registered by mergegate, or its tags were edited. Name a version with --to, "
+            "or move the alias by hand in MLflow and record that with "
+            f"`mergegate doctor {champion.name} --mend --adopt`."
         )
-    return int(tags[ROLLBACK_VERSION]), tags[ROLLBACK_DIGEST]
+    return target, digest
 
 
 def _check_pointer(champion: Any, target: int, digest: str) -> None:
     """Raise InputError where the champion's pointer names `target` and it is another by now."""
     tags = champion.tags
     expected = tags.get(ROLLBACK_DIGEST)
-    if expected and tags.get(ROLLBACK_VERSION) == str(target) and expected != digest:
+    if expected and way_back_of(tags) == target and expected != digest:
         raise InputError(
             f"{champion.name} version {target}: its digest is {digest}, and version {champion.version} "
             f"names {expected} as its way back: it was changed in MLflow. "

@@ -18,6 +18,7 @@ from pipeline.release import claims, store
 from pipeline.release.changes import move_champion
 from pipeline.release.history import champion_at, status
 from pipeline.release.journal import Journal
+from pipeline.release.rollback import rollback
 
 NAME = "harbor"
 MAY, JUNE = datetime(2026, 5, 2, 10, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC)
@@ -175,3 +176,13 @@ def test_the_command_says_on_top_that_the_journal_was_altered_and_fails_an_audit
     assert code == 2
     assert len(json.loads(told)["journal"]["faults"]) == 2
     assert json.loads(run("--json")[1])["journal"]["path"].endswith("harbor.jsonl")
+
+
+@pytest.mark.parametrize("number", ["two", "", "-1", "²", "99999999999999999999"])
+def test_a_way_back_that_is_no_version_is_none(number: str, uri: str) -> None:
+    store.set_version_tag(uri, NAME, "2", "mergegate.rollback_version", number)
+    found = status(uri, NAME)
+    assert found["champion"]["rollback_version"] is None
+    assert found["target"] is None
+    with pytest.raises(InputError, match="carries no rollback pointer"):
+        rollback(uri, NAME, why="")
