@@ -35,10 +35,8 @@ ROLLBACK_VERSION, ROLLBACK_DIGEST = "mergegate.rollback_version", "mergegate.rol
 def way_back_of(tags: Mapping[str, str]) -> int | None:
     """The version that the rollback tag names; None without one, or where somebody wrote what is no version."""
     number = tags.get(ROLLBACK_VERSION, "")
-    written_right = (
-        number.isascii() and number.isdecimal() and len(number) <= len(str(store.MAX_VERSION))
-    )
-    return int(number) if written_right and int(number) <= store.MAX_VERSION else None
+    is_version = number.isascii() and number.isdecimal() and not store.beyond(number)
+    return int(number) if is_version else None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pipeline.redaction import redacted
 
 SCHEME = "models:/"
 _LOGGED_MODEL = re.compile(r"models:/(m-[0-9a-f]+)")
+_VERSION = re.compile(r"[1-9][0-9]{0,8}")  # longer ones are more than a database's INTEGER holds
 # Where a version keeps the model, beside whatever else was logged with it.
 _PLACES = ("", "model", "components/model")
 
@@ -52,6 +53,10 @@ def _pinned(uri: str, registry: str | None) -> tuple[str, str]:
         version = str(client.get_model_version_by_alias(name, alias).version)
     else:
         name, _, version = name.partition("/")
+        if not _VERSION.fullmatch(version):
+            raise InputError(
+                f"{uri}: {version!r} is no version. Write models:/NAME/NUMBER or models:/NAME@ALIAS."
+            )
         client.get_model_version(name, version)
     return f"{SCHEME}{name}/{version}", version
 

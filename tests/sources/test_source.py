@@ -152,6 +152,9 @@ def test_a_registered_version_and_its_alias_are_the_same_source(
     for unknown in ("models:/support/9", "models:/support@nobody", "models:/other/1"):
         with pytest.raises(InputError, match="the registry has no such model, version or alias"):
             open_source(Reference(unknown), cache, tracking_uri=registered)
+    for wrong in ("latest", "0", "99999999999999999999"):
+        with pytest.raises(InputError, match=f"'{wrong}' is no version"):
+            open_source(Reference(f"models:/support/{wrong}"), cache, tracking_uri=registered)
     assert [p.name for p in cache.iterdir() if p.name.startswith(".")] == []
 
 
