@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
+from flows.torn_lock import LOCK, mend_lock
 from pipeline.errors import EnvironmentFault, InputError, MergegateError
 from pipeline.facts import read_json
 from pipeline.params import Params
@@ -114,6 +115,17 @@ def _keep_log(stage: str, output: str) -> None:
 
 
 def _dvc(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """One command of DVC; once more where a torn dvc.lock stopped it and could be mended.
+
+    DVC reads the file under its own lock, so no other DVC is in the middle of writing what it cannot read.
+    """
+    done = _run_dvc(command, *arguments)
+    if done.returncode and LOCK.name in done.stdout and mend_lock():
+        done = _run_dvc(command, *arguments)
+    return done
+
+
+def _run_dvc(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "dvc", "--wait-for-lock", command, *arguments],
         stdin=subprocess.DEVNULL,
@@ -149,6 +161,11 @@ def _dvc_failure(what: str, output: str) -> MergegateError:
     """DVC itself failed: its own last words are the best description there is."""
     errors = [line for line in output.splitlines() if line.startswith("ERROR")]
     words = redacted(" ".join(" ".join(errors or output.splitlines()).split()[-80:]))
+    if f"{LOCK}' validation failed" in output or f"{LOCK}' is invalid" in output:
+        return InputError(
+            f"{LOCK}: DVC cannot read it ({what}): {words} Take it from git (`git checkout {LOCK}`), resolve what "
+            "a merge left in it, or move it away: then stages are looked up in DVC's cache or run again."
+        )
     if "is invalid" in output or "extra keys not allowed" in output:
         return InputError(f"dvc.yaml: DVC cannot read it ({what}): {words}")
     return EnvironmentFault(f"{what}: DVC failed: {words}")
