@@ -7,22 +7,18 @@ who work together: whoever may write the file can write all of it anew.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import CorruptArtifactError, EnvironmentFault, InputError
+from pipeline.errors import CorruptArtifactError, EnvironmentFault
 from pipeline.facts import canonical_json, digest_of
+from pipeline.release.journal_file import content, lock, opened, sync_folder
 
 Entry = dict[str, Any]
-
-PATIENCE_S = 120.0  # a promotion holds the lock for seconds, its uploads apart
-_POLL_S = 0.02
 
 
 class Journal:
@@ -40,13 +36,9 @@ class Journal:
         EnvironmentFault where another process keeps it for longer than PATIENCE_S, InputError where
         there can be no file at that path, or none that this account may write.
         """
+        descriptor = opened(self.path, write=True)
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise _unusable(self.path, error) from error
-        try:
-            _lock(descriptor, self.path)
+            lock(descriptor, self.path)
             self._held = descriptor
             yield
         finally:
@@ -71,7 +63,7 @@ class Journal:
 
         Raises InputError where the path is no file, or one that this account may not read.
         """
-        lines = self._content().split(b"\n")[:-1]  # what no newline ends is torn
+        lines = content(self.path).split(b"\n")[:-1]  # what no newline ends is torn
         entries: list[Entry] = []
         faults: list[str] = []
         prior: str | None = ""
@@ -93,13 +85,12 @@ class Journal:
 
     def torn(self) -> bool:
         """Whether the last line was cut off while it was written; the next append removes it."""
-        return self._content()[-1:] not in (b"", b"\n")
+        return content(self.path)[-1:] not in (b"", b"\n")
 
     def cut_torn(self) -> None:
         """Remove a last line that was cut off: it was never said to be written."""
         with self.locked():
-            content = self.path.read_bytes()
-            os.truncate(self.path, content.rfind(b"\n") + 1)
+            os.truncate(self.path, content(self.path).rfind(b"\n") + 1)
 
     def append(self, entry: Mapping[str, Any]) -> Entry:
         """Add an entry and wait until it is on the disk; returns it as written, `prior` and `digest` added.
@@ -119,19 +110,10 @@ class Journal:
         self._write(self._held, canonical_json(written).encode() + b"\n")
         return written
 
-    def _content(self) -> bytes:
-        """All of it; b"" where there is no file."""
-        try:
-            return self.path.read_bytes()
-        except FileNotFoundError:
-            return b""
-        except OSError as error:
-            raise _unusable(self.path, error) from error
-
     def _write(self, descriptor: int, line: bytes) -> None:
-        content = self.path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
+        before = content(self.path)
+        whole = before.rfind(b"\n") + 1
+        if whole < len(before):
             os.ftruncate(descriptor, whole)
         os.lseek(descriptor, whole, os.SEEK_SET)
         try:
@@ -140,50 +122,12 @@ class Journal:
                 left = left[os.write(descriptor, left) :]
             os.fsync(descriptor)
             if whole == 0:
-                _sync_folder(self.path.parent)
+                sync_folder(self.path.parent)
         except OSError as error:
             raise EnvironmentFault(
                 f"{self.path}: cannot be written ({error.strerror}), so the change of the champion is not "
                 "in the journal yet. Make room or mend its rights, then run the command again: it adds it."
             ) from error
-
-
-def _lock(descriptor: int, path: Path) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > end:
-                raise EnvironmentFault(
-                    f"{path}: another process has been changing the champion for {PATIENCE_S:.0f} seconds. "
-                    "Wait for it to end, or end it, then run the command again."
-                ) from None
-            time.sleep(_POLL_S)
-
-
-def _unusable(path: Path, error: OSError) -> InputError | EnvironmentFault:
-    """What to raise for a journal that cannot be opened, with what is in the way."""
-    way_out = (
-        "or name another folder in registry.journal of params.yaml, then run the command again."
-    )
-    if isinstance(error, IsADirectoryError):
-        return InputError(
-            f"{path}: the journal is kept in this file, and it is a folder. Move the folder away, {way_out}"
-        )
-    if isinstance(error, FileExistsError | NotADirectoryError):
-        return InputError(
-            f"{path}: the journal's folder cannot be made, since {error.filename or path.parent} or what is "
-            f"above it is a file. Move the file away, {way_out}"
-        )
-    if isinstance(error, PermissionError):
-        return InputError(
-            f"{path}: the journal must be read and written by this account, and may not be. Give it "
-            f"the right to (`ls -l {path.parent}` shows who has it), {way_out}"
-        )
-    return EnvironmentFault(
-        f"{path}: the journal cannot be opened: {error.strerror or error}. See to the disk, {way_out}"
-    )
 
 
 def _parsed(line: bytes) -> Entry | None:
@@ -205,11 +149,3 @@ def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 def _called(entry: Mapping[str, Any]) -> str:
     """How a message names an entry."""
     return f"change {entry.get('number')} of {entry.get('name')}, by {entry.get('who')}"
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

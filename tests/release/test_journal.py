@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+import threading
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import CorruptArtifactError, EnvironmentFault, InputError
 from pipeline.facts import digest_of
-from pipeline.release import journal as module
+from pipeline.release import journal_file as module
 from pipeline.release.journal import Journal
 
 
@@ -123,6 +126,41 @@ def test_a_journal_whose_path_is_a_folder_is_said_to_be_one_with_the_way_out(
             use()
 
 
+@pytest.mark.parametrize("use", ["entries", "torn", "append"])
+def test_a_named_pipe_in_the_place_of_the_journal_is_told_at_once_and_never_waited_for(
+    tmp_path: Path, use: str
+) -> None:
+    book = Journal(tmp_path / "harbor.jsonl")
+    os.mkfifo(book.path)
+    uses = {"entries": book.entries, "torn": book.torn, "append": lambda: book.append({})}
+    caught: list[BaseException] = []
+
+    def attempt() -> None:
+        try:
+            uses[use]()
+        except InputError as error:
+            caught.append(error)
+
+    waiting = threading.Thread(target=attempt, daemon=True)  # one that hangs ends with the tests
+    waiting.start()
+    waiting.join(5)
+    assert not waiting.is_alive()
+    assert "it is a named pipe. Move it away, or name another folder" in str(caught[0])
+
+
+def test_a_device_and_a_socket_are_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "device").symlink_to("/dev/null")
+    monkeypatch.chdir(tmp_path)  # a socket's path is short
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("socket")
+        monkeypatch.setattr(module.os, "open", None)
+        for what in ("device", "socket"):
+            with pytest.raises(InputError, match=f"it is a {what}"):
+                Journal(Path(what)).append({})
+
+
 def test_a_journal_below_a_file_is_said_to_have_no_folder(tmp_path: Path) -> None:
     (tmp_path / "journal").write_text("")
     with pytest.raises(InputError, match=r"/journal or what is above it is a file\. Move the file"):
@@ -132,11 +170,11 @@ def test_a_journal_below_a_file_is_said_to_have_no_folder(tmp_path: Path) -> Non
 def test_a_journal_that_may_not_be_read_or_written_says_whose_rights_to_look_at(
     book: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refused(*_: object) -> bytes:
+    def refused(*_: object) -> int:
         raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", refused)
+        patch.setattr(module.os, "open", refused)
         with pytest.raises(InputError, match="read and written by this account, and may not be"):
             book.entries()
     with monkeypatch.context() as patch:
