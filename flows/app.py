@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,12 +27,25 @@ RELEASE, MERGE, GATE = "Release", "Merge", "The gate alone"
 AUDIT, REGISTRY = "Audit", "Registry"
 PANELS = (RELEASE, MERGE, GATE, AUDIT, REGISTRY)
 
+
+def given(context: typer.Context, parameter: typer.CallbackParam, value: Any) -> Any:
+    """`value`, or bad input where it is empty on the command line: a variable that is not set stands for no default."""
+    source = context.get_parameter_source(str(parameter.name))
+    if source is not None and source.name == "COMMANDLINE" and value in ("", Path()):
+        raise typer.BadParameter("is empty. Name one, or leave it out.")
+    return value
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON on standard output.")]
 Recipe = Annotated[Path, typer.Argument(help="A recipe in mergekit's YAML grammar.")]
 Name = Annotated[
-    str, typer.Argument(help="The registered model; by default the one of params.yaml.")
+    str,
+    typer.Argument(help="The registered model; by default the one of params.yaml.", callback=given),
 ]
-Uri = Annotated[str, typer.Option(help="MLflow tracking URI; by default the one of params.yaml.")]
+Uri = Annotated[
+    str,
+    typer.Option(help="MLflow tracking URI; by default the one of params.yaml.", callback=given),
+]
 
 
 def _version(wanted: bool) -> None:

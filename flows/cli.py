@@ -32,6 +32,8 @@ def main() -> None:
     for name in ("stdout", "stderr"):  # closed by the shell (`>&-`): then nobody reads what is said
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
+    # A terminal that cannot show «→» gets its escape: what has been done must not end as a failure to say so.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     sys.exit(guarded(lambda: app(standalone_mode=True)))
 
 

@@ -71,6 +71,13 @@ def whole_folder(
             raise
 
 
+def check_place(folder: Path) -> None:
+    """Raise InputError where `folder` cannot be made, since a file is there or above it."""
+    there = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    if not there.is_dir():
+        raise InputError(f"{folder}: {there} is no folder. Name a folder, or one to be made.")
+
+
 def check_replaceable(out: Path, kind: FolderKind, *, replace: bool = True) -> None:
     """Raise InputError where something at `out` is to stay: a folder of `kind` without `replace`.
 

@@ -8,8 +8,8 @@ from urllib.parse import unquote
 
 HIDDEN = "***"
 # What stands between scheme and host of an address; a password may hold an @.
-# A path collapses the second slash.
-_USERINFO = re.compile(r"(?:(?<=://)|(?<=:/))[^/\s@?#]*(?:@[^/\s@?#]*)*(?=@)")
+# A path collapses the second slash. In models:/NAME@ALIAS the @ ends no user.
+_USERINFO = re.compile(r"(?:(?<=://)|(?<=:/)(?<!models:/))[^/\s@?#]*(?:@[^/\s@?#]*)*(?=@)")
 # Arguments of an address that hold a secret.
 _ARGUMENT = re.compile(
     r"(?i)([?&;](?:password|passwd|token|access_token|secret|sslpassword|api_?key|sig|signature)=)[^&;#\s]+"

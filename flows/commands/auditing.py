@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from flows import say
-from flows.app import AUDIT, Json, Uri, app, registry_of_workspace
+from flows.app import AUDIT, Json, Uri, app, given, registry_of_workspace
 
 
 @app.command(
@@ -29,6 +29,7 @@ def verify(
         typer.Option(
             metavar="PUB.pem",
             help="The public key that must have signed it; by default those of .mergegate/signing.",
+            callback=given,
         ),
     ] = None,
     unsigned: Annotated[

@@ -15,7 +15,7 @@ from flows.reproduce.recorded import Recorded, read_recorded
 from flows.reproduce.sources import open_sources
 from flows.reproduce.surroundings import Pair, surroundings
 from pipeline.errors import EnvironmentFault, InputError, MergegateError
-from pipeline.folders import TEMPORARY
+from pipeline.folders import TEMPORARY, check_place
 from pipeline.params import load_params
 from pipeline.progress import bars
 from pipeline.quantize.calibration import Calibration
@@ -79,6 +79,8 @@ def reproduce(
     llm-compressor is missing.
     """
     recorded = read_recorded(folder)
+    if out:
+        check_place(out)
     if out and (
         out.resolve().is_relative_to(folder.resolve())
         or folder.resolve().is_relative_to(out.resolve())

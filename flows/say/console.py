@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from rich import markup
@@ -12,6 +13,12 @@ from rich.console import Console
 from rich.table import Table
 
 _PIPED = 240  # columns of a table that nobody's terminal bounds
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """As without rich: whoever called the command decides what it means that the reader has gone."""
+        raise BrokenPipeError
 
 
 def escape(text: str) -> str:
@@ -31,10 +38,11 @@ def as_json(value: Any) -> None:
 
 
 def failure(message: str, code: int) -> int:
-    """The message of a failure on standard error; returns the exit code."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(
-        f"[red]mergegate:[/red] {escape(message)}"
-    )
+    """The message of a failure on standard error, where that can be written; returns the exit code."""
+    with suppress(OSError):
+        _Console(stderr=True, highlight=False, soft_wrap=True).print(
+            f"[red]mergegate:[/red] {escape(message)}"
+        )
     return code
 
 
@@ -51,7 +59,7 @@ def terminal() -> Console:
     """Standard output."""
     # Piped output keeps a message and a row of a table on one line; a terminal wraps them.
     piped = not sys.stdout.isatty()
-    return Console(highlight=False, soft_wrap=piped, width=_PIPED if piped else None)
+    return _Console(highlight=False, soft_wrap=piped, width=_PIPED if piped else None)
 
 
 def table(*columns: str) -> Table:

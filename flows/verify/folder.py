@@ -15,7 +15,7 @@ from flows.verify.result import Part, Verification, attempt, count, unreadable
 from flows.verify.weights import weights_beside
 from pipeline.errors import CorruptArtifactError, InputError
 from pipeline.release.bundle import RECORD, file_faults
-from pipeline.release.record import DIGESTS, record_faults
+from pipeline.release.record import DIGESTS, SCHEMA, record_faults
 from pipeline.stages.workspace import BUILD
 
 # A person who was given a folder has no stage to run again.
@@ -30,14 +30,19 @@ def find_release(release: str) -> Path:
     """The folder that is meant: a path, or a candidate whose release lies in build/.
 
     Either a release folder, or one that holds the model's files and the release folder as
-    `release/`, as a version of the registry does. Raises InputError where there is neither.
+    `release/`, as a version of the registry does; of build/CANDIDATE it is the release folder. Raises
+    InputError where there is neither.
     """
     choices = [Path(release)]
     if Path(release).name == release:
         choices.append(BUILD / release / RELEASE_FOLDER)
     for folder in choices:
-        if (folder / RECORD).is_file() or (folder / RELEASE_FOLDER / RECORD).is_file():
+        if (folder / RECORD).is_file():
             return folder
+        if (folder / RELEASE_FOLDER / RECORD).is_file():
+            # The folder of a candidate, whose models lie in merged/ and quantized/, holds no files of a model itself.
+            of_candidate = (folder / "merged").is_dir() and not (folder / "config.json").exists()
+            return folder / RELEASE_FOLDER if of_candidate else folder
     looked = " and ".join(str(folder / RECORD) for folder in choices)
     raise InputError(
         f"{release}: no release folder; looked for {looked}. Name the folder that holds {RECORD}, "
@@ -124,6 +129,10 @@ def _not_finite(value: Any, place: str = "") -> Iterator[tuple[str, float]]:
 def _digests(folder: Path, record: Mapping[str, Any]) -> Part:
     """Every file and every field by the digests that the record has of them."""
     faults = [f"{RECORD}: {field}: changed since it was written" for field in record_faults(record)]
+    if type(schema := record.get("schema")) is int and schema > SCHEMA:
+        faults.append(
+            f"{RECORD}: schema: is {schema}; this mergegate reads 1 to {SCHEMA}: verify with a newer one"
+        )
     wrong = attempt(folder, lambda: file_faults(folder, record.get("files")))
     named = {RECORD: wrong} if isinstance(wrong, str) else wrong
     faults += [f"{name}: {fault}" for name, fault in named.items()]

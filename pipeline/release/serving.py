@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline.errors import CorruptArtifactError, InputError
 from pipeline.facts import read_json
-from pipeline.folders import FolderKind, whole_folder
+from pipeline.folders import FolderKind, check_place, whole_folder
 from pipeline.release import store
 from pipeline.release.bundle import RECORD
 from pipeline.release.registry import MERGE
@@ -98,6 +98,7 @@ def _folder(
                 "Add --download DIR to fetch them."
             )
         return artifacts.folder.absolute()
+    check_place(download)
     out = download.absolute() / f"{name}-{version}"
     mark = f"release/{RECORD}" if kind == MERGE else MANIFEST
     served = FolderKind("a fetched version", mark, lambda folder: (folder / mark).is_file())

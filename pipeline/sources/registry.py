@@ -89,5 +89,6 @@ def _place(uri: str, folder: Path) -> Path:
             return folder / place
     raise InputError(
         f"{uri}: its artifacts hold neither a model nor an adapter (config.json or "
-        "adapter_config.json). Name a version that was registered with its checkpoint."
+        "adapter_config.json). Name a version that was registered with its checkpoint, such as a merge; "
+        "an unmerged set only refers to models."
     )

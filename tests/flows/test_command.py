@@ -179,3 +179,34 @@ def test_what_the_operating_system_refuses_is_told_in_words(
 
     assert guarded(refused) == 6
     assert capsys.readouterr().err.strip() == words
+
+
+@pytest.mark.parametrize(
+    "arguments", [("status", ""), ("rollback", "m", "--uri", ""), ("verify", "x", "--key", "")]
+)
+def test_an_empty_argument_is_not_taken_for_one_that_was_left_out(
+    arguments: tuple[str, ...], workspace: Path
+) -> None:
+    done = run(*arguments, cwd=workspace)
+    assert done.returncode == 2
+    assert "is empty. Name one, or leave it out." in done.stderr
+
+
+def test_what_the_output_cannot_show_is_escaped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    done = run("--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "Merge fine-tuned language models" in done.stdout
+
+
+@pytest.mark.parametrize("end", ["verdict nosuch 2> /dev/full", "--version | true"])
+def test_a_reader_that_has_gone_is_no_fault_of_ours(workspace: Path, end: str) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {sys.executable} -m flows {end}"],
+        cwd=workspace,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == (2 if "full" in end else 141)

@@ -452,6 +452,12 @@ def test_what_is_no_release_folder_is_refused_with_the_places_looked_at(tmp_path
         find_release("nothing")
 
 
+def test_of_a_candidates_build_folder_the_release_is_meant(workspace: Path) -> None:
+    built = workspace / "build" / "tuned"
+    (built / "merged").mkdir(exist_ok=True)
+    assert find_release(str(built)) == built / "release"
+
+
 def test_verifying_loads_neither_torch_nor_a_registry() -> None:
     heavy = {"torch", "transformers", "mlflow", "prefect", "lm_eval", "great_expectations"}
     code = f"import flows.verify, sys; print(*sorted({heavy!r} & set(sys.modules)))"

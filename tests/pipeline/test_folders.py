@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import EnvironmentFault, InputError
-from pipeline.folders import FolderKind, check_file, check_replaceable, whole_folder
+from pipeline.folders import FolderKind, check_file, check_place, check_replaceable, whole_folder
 
 KIND = FolderKind("a basket", "basket.json", lambda folder: (folder / "basket.json").is_file())
 
@@ -130,3 +130,11 @@ def test_a_file_to_write_has_a_name_and_its_ending(tmp_path: Path) -> None:
         check_file(tmp_path)
     with pytest.raises(InputError, match=r"what is written there is \.png"):
         check_file(tmp_path / "new.pdf", ".png")
+
+
+def test_a_folder_in_the_place_of_a_file_cannot_be_made(tmp_path: Path) -> None:
+    check_place(tmp_path / "a" / "b")
+    (tmp_path / "a").write_text("a file")
+    for wrong in (tmp_path / "a", tmp_path / "a" / "b"):
+        with pytest.raises(InputError, match=r"a is no folder\. Name a folder"):
+            check_place(wrong)

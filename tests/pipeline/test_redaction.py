@@ -22,6 +22,7 @@ from pipeline.redaction import has_password, redacted
         ("s3://bucket/key?X=1;token=abc", "s3://bucket/key?X=1;token=***"),
         ("sqlite:////a/b@c/mlflow.db", "sqlite:////a/b@c/mlflow.db"),
         ("mail ada@host about http://h/a@b", "mail ada@host about http://h/a@b"),
+        ("models:/m@champion, not http:/a:b@h", "models:/m@champion, not http:/***@h"),
     ],
 )
 def test_what_an_address_keeps_secret_is_left_out(text: str, expected: str) -> None:
