@@ -56,6 +56,7 @@ def run_faults(
         "disk full among artifacts": partial(disk_full, work, REGISTER, 150_000),
         "registry locked": partial(locked, workspace, work, reference),
         "registry stopped": partial(stopped, workspace, work, reference),
+        "torn dvc.lock": partial(torn, workspace, work, reference),
         **{
             f"corrupted {what}": partial(corrupted, workspace, work, reference, what)
             for what in CORRUPTIONS
@@ -120,6 +121,19 @@ def corrupted(workspace: Workspace, work: Path, reference: Reference, what: str)
         return {"outcome": "found or made anew, as undisturbed", "faults": found["faults"]}
     # Refusing in words is right as well, where the next run ends whole.
     return _again(run, FIRST, reference, run.wait(), (BAD_INPUT, ENVIRONMENT_FAILED))
+
+
+def torn(workspace: Workspace, work: Path, reference: Reference) -> Result:
+    """dvc.lock as a run leaves it that is killed while DVC writes it: empty, and cut off within an entry."""
+    wrong = []
+    for part in (0.0, 0.5):
+        restore(workspace, work, AFTER_FIRST)
+        lock = workspace.folder / "dvc.lock"
+        text = lock.read_text("utf-8")
+        lock.write_text(text[: int(part * len(text))], "utf-8")
+        found = ended(Run(workspace, FIRST, work / "run.log"), FIRST, reference)
+        wrong += [f"cut off at {part:.0%}: {fault}" for fault in found["faults"]]
+    return {"outcome": "mended, as undisturbed", "faults": wrong}
 
 
 def falsify(hashes: Path) -> None:
