@@ -15,6 +15,7 @@ from pipeline.release.doctor import Ailment, attempted
 from pipeline.release.doctor_champion import examine_champion
 from pipeline.release.doctor_versions import examine_versions
 from pipeline.release.leftovers import examine_disk
+from pipeline.release.person import reason
 from pipeline.stages.workspace import BUILD
 
 KEPT = Path(".mergegate")
@@ -30,6 +31,8 @@ class Examination:
     found: tuple[Ailment, ...]
     mended: tuple[Ailment, ...]
     left: tuple[tuple[Ailment, str], ...]  # with why it is left
+    journal: Path | None = None  # what was compared; None where none was
+    note: str = ""  # why no journal was compared
 
     @property
     def exit_code(self) -> int:
@@ -43,6 +46,8 @@ class Examination:
             "healthy": not self.left,
             "mended": [ailment.to_json() for ailment in self.mended],
             "left": [{**ailment.to_json(), "why": why} for ailment, why in self.left],
+            "journal": str(self.journal) if self.journal else None,
+            "notes": [self.note] if self.note else [],
         }
 
 
@@ -55,6 +60,17 @@ class Patient:
     journal: Path | None
     workspace: Path | None
     quick: bool = False  # without the bytes of artifacts and of DVC's cache
+    note: str = "No journal was compared: none was named."  # said where `journal` is None
+
+    def examined(
+        self,
+        found: tuple[Ailment, ...],
+        mended: tuple[Ailment, ...],
+        left: tuple[tuple[Ailment, str], ...],
+    ) -> Examination:
+        """What an examination comes to."""
+        note = "" if self.journal else self.note
+        return Examination(self.name, found, mended, left, self.journal, note)
 
 
 def examine(patient: Patient) -> tuple[Ailment, ...]:
@@ -74,8 +90,9 @@ def mend(patient: Patient, *, by_hand: str = "", why: str = "") -> Examination:
     """Mend what is safe, and examine again until nothing changes.
 
     `by_hand`: what to do about an alias that a person moved: `adopt` it as a change, or `restore`
-    the recorded champion; "" leaves it.
+    the recorded champion; "" leaves it. Raises InputError for a reason that cannot be kept, before anything changes.
     """
+    why = reason(why)
     first = examine(patient)
     mended: list[Ailment] = []
     if by_hand and any(a.code in ("champion-moved", "champion-gone") for a in first):
@@ -97,14 +114,14 @@ def mend(patient: Patient, *, by_hand: str = "", why: str = "") -> Examination:
             else:
                 mended.append(ailment)
     left = tuple((a, failed.get(a) or a.remedy or "still there") for a in examine(patient))
-    return Examination(patient.name, first, tuple(mended), left)
+    return patient.examined(first, tuple(mended), left)
 
 
 def look(patient: Patient) -> Examination:
     """Examine, and mend nothing."""
     found = examine(patient)
     left = tuple((a, "--mend mends it" if a.mend else a.remedy) for a in found)
-    return Examination(patient.name, found, (), left)
+    return patient.examined(found, (), left)
 
 
 def _examined(part: Iterator[Ailment]) -> Iterator[Ailment]:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from flows.workspace_journal import Kept, journal_of
 from pipeline.errors import InputError
 from pipeline.facts import read_json
 from pipeline.params import Params
@@ -180,15 +181,19 @@ def _question(params: Params, expert: str) -> str:
     return str(read_golden(path)[0]["prompt"])
 
 
-def read_status(uri: str, name: str, journal: Path | None = None) -> dict[str, Any]:
-    """Champion, rollback target, history and refusals of a registered model, see `release.history.status`."""
+def read_status(uri: str, name: str) -> dict[str, Any]:
+    """Champion, rollback target, history and refusals of a registered model, see `release.history.status`.
+
+    It is compared with the journal of this workspace; where there is none, `journal` has that as a note.
+    """
     from pipeline.release import status
 
-    return status(uri, name, journal)
+    kept = journal_of(uri, name)
+    return _noted(status(uri, name, kept.path, whole=kept.whole), kept)
 
 
-def read_champion_at(uri: str, name: str, when: str, journal: Path | None = None) -> dict[str, Any]:
-    """Which version was champion at the time `when`, ISO 8601; UTC where it names no zone."""
+def read_champion_at(uri: str, name: str, when: str) -> dict[str, Any]:
+    """Which version was champion at the time `when`, ISO 8601, UTC where it names no zone; `journal` as in a status."""
     from pipeline.release.history import champion_at
 
     try:
@@ -198,7 +203,14 @@ def read_champion_at(uri: str, name: str, when: str, journal: Path | None = None
             f"--at {when}: no time. Write it as 2026-05-14, 2026-05-14T10:00 or 2026-05-14T10:00+02:00."
         ) from None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return champion_at(uri, name, moment, journal)
+    kept = journal_of(uri, name)
+    return _noted(champion_at(uri, name, moment, kept.path, whole=kept.whole), kept)
+
+
+def _noted(report: dict[str, Any], kept: Kept) -> dict[str, Any]:
+    """The report, which says so where no journal was compared."""
+    none = {"path": None, "faults": [], "notes": [kept.why_none]}
+    return {**report, "journal": report["journal"] or none}
 
 
 def roll_back(

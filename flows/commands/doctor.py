@@ -57,23 +57,21 @@ def doctor(
         for ailment, reason in report.left:
             say.line(f"{ailment.code}  {ailment.message} {reason}".rstrip())
         if not report.left:
-            say.line(f"{report.name}: healthy.")
+            seen = ", as far as the registry shows." if report.note else "."
+            say.line(f"{report.name}: healthy{seen}")
+        if report.note:
+            say.line(f"note: {report.note}")
     raise typer.Exit(report.exit_code)
 
 
 def _patient(uri: str, name: str, quick: bool) -> Patient:
-    """What to examine, from params.yaml where the command line is silent; without one, the registry alone."""
+    """What to examine, from params.yaml where the command line is silent; of another workspace, the registry alone."""
     from flows.doctor import Patient
+    from flows.workspace_journal import journal_of
     from pipeline.params import load_params
 
-    if not Path("params.yaml").is_file() and uri and name:
-        return Patient(uri, name, None, None, quick)
-    params = load_params()
-    ours = (not name or name == params.name) and (not uri or uri == params.registry_uri)
-    return Patient(
-        uri or params.registry_uri,
-        name or params.name,
-        params.journal if ours else None,
-        Path() if ours else None,
-        quick,
-    )
+    if not (uri and name):
+        params = load_params()
+        uri, name = uri or params.registry_uri, name or params.name
+    kept = journal_of(uri, name)
+    return Patient(uri, name, kept.path, Path() if kept.ours else None, quick, kept.why_none)

@@ -33,20 +33,19 @@ def status(
 ) -> None:
     """Show a registered model: its champion, the rollback target, and the history of versions.
 
-    Where the journal was altered, or contradicts the registry, that stands on top; and with --at the exit code is 2,
-    since nobody should rely on such an answer.
+    Where the journal was altered, lacks changes, or contradicts the registry, that stands on top; and with --at the
+    exit code is 2, since nobody should rely on such an answer. An alias that was moved by hand stands there too.
     """
     from flows.record import read_champion_at, read_status
 
     uri, name = _registry(uri, name)
-    journal = _journal_of(uri, name)
     if at != "now":
-        found = read_champion_at(uri, name, at, journal)
+        found = read_champion_at(uri, name, at)
         say.as_json(found) if json else say.champion_at(found)
-        if found["journal"] and found["journal"]["faults"]:
+        if found["journal"]["faults"]:
             raise typer.Exit(2)
         return
-    report = read_status(uri, name, journal)
+    report = read_status(uri, name)
     say.as_json(report) if json else say.status(report)
 
 
@@ -95,13 +94,14 @@ def rollback(
     that was never rehearsed is read wholly first. Who, when and why are recorded. Twice is as once.
     """
     from flows.record import roll_back
+    from pipeline.release.rollback import NO_REASON
 
     uri, name = _registry(uri, name)
     report = roll_back(
         uri, name, why=why, rehearse=rehearse, to=to, thorough=thorough, journal=_journal(name)
     )
     say.as_json(report) if json else say.rolled_back(report)
-    if report["recorded"] and not why and not json:
+    if report["recorded"] and report["change"]["why"] == NO_REASON and not json:
         say.line("  No reason was given; whoever asks later finds none. Use --why TEXT.")
 
 
@@ -157,19 +157,6 @@ def _journal(name: str) -> Path | None:
     if not Path("params.yaml").is_file():
         return None
     return load_params().registry_journal / f"{name}.jsonl"
-
-
-def _journal_of(uri: str, name: str) -> Path | None:
-    """The journal to hold against the registry `uri`; None where that is not the one of this workspace."""
-    from pipeline.params import load_params
-
-    if not Path("params.yaml").is_file():
-        return None
-    try:
-        ours = load_params().registry_uri == uri
-    except InputError:  # with --uri and NAME it may be another tool's; without, it was read before
-        return None
-    return _journal(name) if ours else None
 
 
 def _registry(uri: str, name: str) -> tuple[str, str]:

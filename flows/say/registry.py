@@ -12,7 +12,7 @@ from flows.say.console import counted, escape, facts, line, table, terminal
 def status(report: Mapping[str, Any]) -> None:
     """Champion, rollback target, then one line for each version and each refusal, and the last changes."""
     champion = report["champion"]
-    _not_borne_out(report)
+    _on_top(report)
     facts(
         report["name"],
         {
@@ -32,7 +32,7 @@ def status(report: Mapping[str, Any]) -> None:
         rows.add_row("–", "refusal", entry["candidate"], _moment(entry["created"]), note)
     terminal().print(rows)
     _changes(report["changes"])
-    _by_hand(report)
+    _notes(report)
 
 
 def champion_at(report: Mapping[str, Any]) -> None:
@@ -40,7 +40,8 @@ def champion_at(report: Mapping[str, Any]) -> None:
     change, version = report["change"], report["version"]
     gone = {"version": change["version"], "kind": "gone from the registry"}
     shown = version or {**gone, "release_digest": change["release_digest"]}
-    _not_borne_out(report)
+    _on_top(report)
+    lasts = "now" if report["moved_by_hand"] is None else "now, by what was recorded"
     facts(
         report["name"],
         {
@@ -48,7 +49,7 @@ def champion_at(report: Mapping[str, Any]) -> None:
             "champion": _version(shown),
             "since": f"{change['when']}, change {change['number']}: {change['kind']} by {change['who']}",
             "why": change["why"],
-            "until": report["until"] or "now",
+            "until": report["until"] or lasts,
             **(
                 {"verify": f"mergegate verify models:/{report['name']}/{change['version']}"}
                 if version
@@ -56,12 +57,13 @@ def champion_at(report: Mapping[str, Any]) -> None:
             ),
         },
     )
+    _notes(report)
+
+
+def _on_top(report: Mapping[str, Any]) -> None:
+    """What whoever relies on the answer must read first."""
     _by_hand(report)
-
-
-def _not_borne_out(report: Mapping[str, Any]) -> None:
-    """On top of an answer: that the journal does not bear it out, where that is so."""
-    faults = report["journal"]["faults"] if report["journal"] else []
+    faults = report["journal"]["faults"]
     if not faults:
         return
     terminal().print("[bold red]The journal does not bear out what follows.[/]")
@@ -73,14 +75,26 @@ def _not_borne_out(report: Mapping[str, Any]) -> None:
 
 
 def _by_hand(report: Mapping[str, Any]) -> None:
-    """That the alias is not where the last change left it, where that is so."""
-    if (alias := report["moved_by_hand"]) is None:
-        return
-    where = f"at version {alias}" if alias else "gone"
-    line(
-        f"note: the alias champion is {where}, which no recorded change made: somebody moved it in MLflow. "
-        f"`mergegate doctor {report['name']}` says more."
-    )
+    """That the alias is not where the last change left it, or may not be yet, where that is so."""
+    doctor = f"`mergegate doctor {report['name']}` says more."
+    if (alias := report["moved_by_hand"]) is not None:
+        where = f"at version {alias}" if alias else "gone"
+        terminal().print("[bold red]The champion was moved by hand.[/]")
+        line(
+            f"  The alias champion is {where}, which no recorded change made: somebody moved it in MLflow. {doctor}"
+        )
+    if report["unfinished"] is not None:
+        terminal().print("[bold red]A change of the champion is not finished.[/]")
+        line(
+            f"  Change {report['unfinished']} was claimed, and the alias may not be where it leaves it: the next "
+            f"release or rollback finishes it. {doctor}"
+        )
+
+
+def _notes(report: Mapping[str, Any]) -> None:
+    """Below an answer: how far the journal was compared with it."""
+    for note in report["journal"]["notes"]:
+        line(f"note: {note}")
 
 
 def _target(look: Mapping[str, Any] | None) -> dict[str, str]:

@@ -39,6 +39,13 @@ def rolled_back(report: Mapping[str, Any]) -> None:
     )
     if change and not report["recorded"]:
         line(_anothers(report["target"], change))
+    if report.get("entered"):
+        numbers = ", ".join(str(number) for number in report["entered"])
+        these, them = ("changes", "them") if len(report["entered"]) > 1 else ("change", "it")
+        line(
+            f"  The journal lacked {these} {numbers}, and has {them} now as the registry says: made elsewhere, or "
+            "lines were removed."
+        )
 
 
 def _anothers(version: int, change: Mapping[str, Any]) -> str:
@@ -57,6 +64,7 @@ def serving(report: Mapping[str, Any]) -> None:
     for command in report["shell"]:
         sys.stdout.write(command + "\n")
     told = Console(stderr=True, highlight=False, soft_wrap=True)
+    _warned(report)
     told.print(
         f"# {report['kind']}, version {report['version']}, digest {report['digest']}; "
         f"{escape('; '.join(report['checked']))}"
@@ -65,8 +73,16 @@ def serving(report: Mapping[str, Any]) -> None:
         told.print(f"# {escape(note)}")
 
 
+def _warned(report: Mapping[str, Any]) -> None:
+    """The warnings of a report, on standard error."""
+    for warning in report["warnings"]:
+        told = Console(stderr=True, highlight=False, soft_wrap=True)
+        told.print(f"[bold red]# warning:[/] {escape(warning)}")
+
+
 def answered(report: Mapping[str, Any]) -> None:
     """One prompt, its answer, and the digests of what gave it."""
+    _warned(report)
     facts(
         f"{report['name']} version {report['version']}, {report['kind']}",
         {

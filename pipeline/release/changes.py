@@ -24,7 +24,7 @@ from pipeline.release import store
 from pipeline.release.claims import Overtaken, check_expected, is_at, make_claim, next_change
 from pipeline.release.finishing import finish
 from pipeline.release.journal import Journal
-from pipeline.release.person import who
+from pipeline.release.person import reason, who
 from pipeline.release.standing import CHAMPION, Change, Standing, change_at, read_standing
 
 __all__ = [
@@ -54,12 +54,19 @@ def head(uri: str, name: str) -> Change | None:
         return _settled_or_open(client, name).head
 
 
-def settle(uri: str, name: str, journal: Path | None = None) -> Change | None:
-    """As `head`, after finishing a change that a killed process left half-made."""
+def settle(
+    uri: str, name: str, journal: Path | None = None, *, entered: list[int] | None = None
+) -> Change | None:
+    """As `head`, after finishing a change that a killed process left half-made.
+
+    `entered` is given the number of each change that `journal` lacked and now has.
+    """
     with _kept(journal) as book, store.connect(uri) as client:
         finish(client, name)
         found = _settled_or_open(client, name).head
-        _enter(client, name, found, book)
+        lacked = _enter(client, name, found, book)
+        if entered is not None:
+            entered += lacked
         return found
 
 
@@ -80,6 +87,7 @@ def move_champion(
     release_digest: str,
     journal: Path | None,
     mark: str = "",
+    entered: list[int] | None = None,
 ) -> Change:
     """Make `version` the champion, if the last change still is number `expected`.
 
@@ -87,8 +95,10 @@ def move_champion(
     `mark`: becomes the `claim` of the change, so that the caller can tell it from another's to the same
     version, which is returned where that came first; drawn where it is empty.
     Where the champion is this version already, it is only finished. The change is entered into
-    `journal` with all that it lacks; processes of one machine wait there for each other. Raises
-    Overtaken where another change came first, InputError where the alias was moved by hand,
+    `journal` with all that it lacks; processes of one machine wait there for each other. `entered`: as
+    for `settle`, without the change that is returned.
+
+    Raises Overtaken where another change came first, InputError where the alias was moved by hand,
     CorruptArtifactError where the journal was altered, EnvironmentFault where the registry fails:
     then it may be done or not, and doing it again finds out.
     """
@@ -100,15 +110,18 @@ def move_champion(
             wanted = next_change(name, version, found, kind, why, release_digest, mark)
             found = make_claim(client, wanted)
         finish(client, name)
-        _enter(client, name, found, book)
+        lacked = _enter(client, name, found, book)
+        if entered is not None:
+            entered += (number for number in lacked if number != found.number)
         return found
 
 
 def adopt(uri: str, name: str, why: str, journal: Path | None) -> Change:
     """Record the version that a person gave the alias to as a change of kind «adopted».
 
-    Raises InputError where there is none.
+    Raises InputError where there is none, and for a reason that cannot be kept.
     """
+    why = reason(why)
     with _kept(journal) as book, store.connect(uri) as client:
         now = read_standing(client, name)
         if now.alias is None:
@@ -162,15 +175,21 @@ def _settled_or_open(client: Any, name: str) -> Standing:
     )
 
 
-def _enter(client: Any, name: str, last: Change | None, book: Journal | None) -> None:
-    """Add to the journal what it lacks up to `last`: changes of other machines, or of a killed process."""
+def _enter(client: Any, name: str, last: Change | None, book: Journal | None) -> list[int]:
+    """Add to the journal what it lacks up to `last`: changes of other machines, or of a killed process.
+
+    Gives their numbers.
+    """
     if book is None or last is None or last.number == 0:
-        return
+        return []
+    entered = []
     known = [entry["number"] for entry in book.entries() if entry.get("name") == name]
     for number in range(max(known, default=0) + 1, last.number + 1):
         found = last if number == last.number else change_at(client, name, number)
         if found is not None:
             book.append(journal_entry(found))
+            entered.append(number)
+    return entered
 
 
 def journal_entry(change: Change) -> dict[str, Any]:

@@ -10,10 +10,8 @@ from typing import Any
 from pipeline.errors import EnvironmentFault
 from pipeline.facts import canonical_json
 from pipeline.redaction import redacted
-from pipeline.release.person import who
+from pipeline.release.person import WHY_LIMIT, who
 from pipeline.release.standing import CHANGE, Change, read_claim, read_standing, title
-
-_WHY_LIMIT = 2_000  # characters; a tag of an experiment holds 20,000
 
 
 class Overtaken(EnvironmentFault):
@@ -45,7 +43,7 @@ def next_change(
         version=version,
         previous=before.version if before else None,
         kind=kind,
-        why=redacted(why)[:_WHY_LIMIT],
+        why=redacted(why)[:WHY_LIMIT],
         who=who(),
         when=datetime.now(UTC).isoformat(timespec="seconds"),
         release_digest=digest,

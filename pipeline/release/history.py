@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.release import store
-from pipeline.release.agreement import journal_faults
+from pipeline.release.borne_out import compared
 from pipeline.release.registry import (
     CHAMPION,
     REFUSAL,
@@ -25,15 +25,19 @@ from pipeline.strict import nearest
 _LAST = 10  # changes that `status` gives
 
 
-def status(uri: str, name: str, journal: Path | None = None) -> dict[str, Any]:
+def status(
+    uri: str, name: str, journal: Path | None = None, *, whole: bool = False
+) -> dict[str, Any]:
     """Champion, rollback target and history of a registered model, as JSON values.
 
     `champion`, `target`: a version as in `history`, None where there is none. `history`: every
     version, oldest first. `refusals`: every refused candidate, oldest first. `changes`: the last
     ones of the champion, newest first, with person, reason and time. `moved_by_hand`: the version that the alias
     names where it is not where the last of them left it (0: none), else None. `target_look`: whether the
-    target is whole, see `wholeness.Look`; None where there is no target. `journal`: the file, and as `faults` why it
-    does not bear out what the registry says; None where no journal is given.
+    target is whole, see `wholeness.Look`; None where there is no target. `unfinished`: the number of a change that was
+    claimed and not finished, else None. `journal`: the file, and as `faults` why it does not bear out what the registry
+    says; None where no journal is given. What it lacks at its end is a fault where it must be `whole`; else it may be
+    of changes made elsewhere, and is among its `notes`.
     """
     with store.connect(uri, existing=True) as client:
         refusals = _refusals(client, name)
@@ -47,11 +51,12 @@ def status(uri: str, name: str, journal: Path | None = None) -> dict[str, Any]:
         now, known = read_standing(client, name), changes(client, name)
         return {
             "name": name,
-            "journal": _journal(journal, name, now, known),
+            "journal": compared(journal, name, now, known, whole=whole),
             "champion": champion,
             "target": entries.get(target) if target else None,
             "target_look": _look(client, name, target) if target else None,
             "moved_by_hand": _moved(now),
+            "unfinished": _unfinished(now),
             "changes": [asdict(change) for change in reversed(known[-_LAST:])],
             "history": [entries[number] for number in sorted(entries)],
             "refusals": refusals,
@@ -59,14 +64,14 @@ def status(uri: str, name: str, journal: Path | None = None) -> dict[str, Any]:
 
 
 def champion_at(
-    uri: str, name: str, moment: datetime, journal: Path | None = None
+    uri: str, name: str, moment: datetime, journal: Path | None = None, *, whole: bool = False
 ) -> dict[str, Any]:
     """Which version was champion at `moment` (with a zone), as JSON values.
 
     `version` as in `status`, None where it is gone from the registry; `change`, the one that made it champion;
     `until`, when the next one came, None where it still is; `moved_by_hand`, the version that the alias names where
-    somebody moved it in MLflow, at a time that nobody recorded; `journal` as in `status`. Raises InputError where the
-    record begins later, and for a moment to come.
+    somebody moved it in MLflow, at a time that nobody recorded; `unfinished`, `journal` and `whole` as in `status`.
+    Raises InputError where the record begins later, and for a moment to come.
     """
     if moment > datetime.now(UTC):
         raise InputError(f"--at {moment.isoformat()}: is to come; name a time that has passed.")
@@ -86,21 +91,19 @@ def champion_at(
         now = read_standing(client, name)
         return {
             "name": name,
-            "journal": _journal(journal, name, now, known),
+            "journal": compared(journal, name, now, known, whole=whole),
             "moment": moment.astimezone(UTC).isoformat(timespec="seconds"),
             "version": entries.get(found.version),
             "change": asdict(found),
             "until": after[0] if after else None,
             "moved_by_hand": _moved(now),
+            "unfinished": _unfinished(now),
         }
 
 
-def _journal(
-    path: Path | None, name: str, now: Standing, known: Sequence[Change]
-) -> dict[str, Any] | None:
-    if path is None:
-        return None
-    return {"path": str(path), "faults": list(journal_faults(path, name, now, known))}
+def _unfinished(now: Standing) -> int | None:
+    """The number of a change that was claimed and not finished."""
+    return now.head.number if now.open and now.head else None
 
 
 def _moved(now: Standing) -> int | None:

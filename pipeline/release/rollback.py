@@ -14,6 +14,7 @@ from typing import Any
 from pipeline.errors import InputError
 from pipeline.release import changes, store
 from pipeline.release.history import registered_model
+from pipeline.release.person import reason
 from pipeline.release.registry import (
     CHAMPION,
     MERGE,
@@ -49,6 +50,7 @@ class Rollback:
         None  # the last one: who made the target champion, when and why; None for a rehearsal
     )
     recorded: bool = False  # whether `change` is this command's own, and not what it came upon
+    entered: tuple[int, ...] = ()  # earlier changes that the journal lacked until this command
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values."""
@@ -92,12 +94,13 @@ def rollback(
     Where the target is champion already, or becomes it by another's change meanwhile, the report has that `change`
     and is not `recorded`: the reason given now is kept nowhere.
 
-    Raises InputError where there is no such target or the champion was moved by hand,
-    CorruptArtifactError where the target is not whole, Overtaken where another change came first.
+    Raises InputError where there is no such target, the champion was moved by hand, or `why` cannot be kept (before
+    anything changes), CorruptArtifactError where the target is not whole, Overtaken where another change came first.
     """
+    why, entered = reason(why), list[int]()
     with store.connect(uri, existing=True) as client:
         champion = champion_version(client, name)
-        last = changes.settle(uri, name, journal)
+        last = changes.settle(uri, name, journal, entered=entered)
         assert last is not None  # there is a champion
         now = client.get_model_version(name, str(last.version))
         target = _target(client, now, last, to)
@@ -107,13 +110,14 @@ def rollback(
     report = _checked(uri, report, cache, thorough)
     if target == last.version:
         _clear(uri, name, found)
-        return replace(report, moved=target != report.champion, change=last)
+        moved = target != report.champion
+        return replace(report, moved=moved, change=last, entered=tuple(entered))
     mark = uuid.uuid4().hex
     with store.connect(uri, existing=True) as client:
         # The tag first: a command that is killed here leaves the champion for a second one to find.
         if ROLLED_BACK not in found.tags and now.tags.get("mergegate.kind") == MERGE:
-            reason = store.fitting(why or NO_REASON, store.VERSION_TAG_LIMIT)
-            client.set_model_version_tag(name, now.version, ROLLED_BACK, reason)
+            kept = store.fitting(why or NO_REASON, store.VERSION_TAG_LIMIT)
+            client.set_model_version_tag(name, now.version, ROLLED_BACK, kept)
     change = changes.move_champion(
         uri,
         name,
@@ -124,11 +128,13 @@ def rollback(
         release_digest=digest,
         journal=journal,
         mark=mark,
+        entered=entered,
     )
     if change.claim != mark:
         _keep_reason(uri, name, now, change)
     _clear(uri, name, found)
-    return replace(report, moved=True, change=change, recorded=change.claim == mark)
+    mine = change.claim == mark
+    return replace(report, moved=True, change=change, recorded=mine, entered=tuple(entered))
 
 
 def _checked(uri: str, report: Rollback, cache: Path | None, thorough: bool) -> Rollback:

@@ -33,6 +33,7 @@ _SETTINGS = {
     # MLflow's own 7 keep a command with a wrong address busy for four minutes.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
 }
+_SQLITE = re.compile(r"sqlite(\+\w+)?:///(?P<file>[^?]+)(\?.*)?", re.DOTALL)
 _CONTENTION = re.compile(r"(?i)IntegrityError|UniqueViolation|is locked|deadlock|serializ")
 _USERS_FAULT = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"}
 
@@ -138,6 +139,20 @@ def contended(error: Any) -> bool:
     return bool(_CONTENTION.search(str(error)))
 
 
+def same(one: str, other: str) -> bool:
+    """Whether two URIs are of the same registry: equal, or of the same SQLite file, as seen from this folder."""
+    files = _sqlite_file(one), _sqlite_file(other)
+    if files[0] is None or files[1] is None:
+        return one.rstrip("/") == other.rstrip("/")
+    return files[0].resolve() == files[1].resolve()
+
+
+def lies_in(uri: str, folder: Path) -> bool:
+    """Whether the registry at `uri` is a SQLite file below `folder`."""
+    file = _sqlite_file(uri)
+    return file is not None and file.resolve().is_relative_to(folder.resolve())
+
+
 def digest_of_version(client: Any, name: str, version: int) -> str | None:
     """The release digest of a version; "" where it has none, None where there is no such version."""
     from mlflow.exceptions import MlflowException
@@ -227,8 +242,8 @@ _WAYS_OUT = {
 
 
 def _sqlite_file(uri: str) -> Path | None:
-    prefix = "sqlite:///"
-    return Path(uri.removeprefix(prefix)) if uri.startswith(prefix) else None
+    found = _SQLITE.fullmatch(uri)
+    return Path(found["file"]) if found else None
 
 
 def _ours(uri: str, error: Any) -> InputError | EnvironmentFault:

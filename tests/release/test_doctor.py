@@ -11,10 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from mlflow import MlflowClient
 from release_family import register_all, register_target, verdict
 
 from flows.doctor import Examination, Patient, look, mend
+from pipeline.errors import InputError
 from pipeline.facts import read_json
 from pipeline.folders import TEMPORARY
 from pipeline.release import changes, doctor, log_refusal, register_merge, status, store
@@ -55,7 +57,10 @@ def located(patient: Patient, version: str) -> Path:
 
 
 def test_a_sound_registry_is_healthy_and_mending_it_changes_nothing(patient: Patient) -> None:
-    assert look(patient).to_json() == {"name": NAME, "healthy": True, "mended": [], "left": []}
+    assert look(patient).to_json() == {
+        **{"name": NAME, "healthy": True, "mended": [], "left": []},
+        **{"journal": str(patient.journal), "notes": []},
+    }
     before = status(patient.uri, NAME)
     assert mend(patient).exit_code == 0
     assert status(patient.uri, NAME) == before
@@ -381,6 +386,39 @@ def test_a_corrupt_file_of_dvc_s_cache_is_named_and_removed(
     assert other.exists()
 
 
+def test_the_command_reads_the_journal_where_the_registry_is_that_of_the_workspace(
+    patient: Patient, workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from flows.app import app
+    from flows.cli import guarded
+
+    assert patient.journal
+    text = Path(__file__).parents[2].joinpath("params.yaml").read_text(encoding="utf-8")
+    params = yaml.safe_load(text) | {"name": NAME, "registry": {"uri": "sqlite:///mlflow.db"}}
+    (workspace / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    uri = f"sqlite:///{workspace}/mlflow.db"
+    assert guarded(lambda: app(["doctor", NAME, "--uri", uri, "--quick"])) == 0
+    assert capsys.readouterr().out == "harbor: healthy.\n"
+    patient.journal.write_text(patient.journal.read_text().replace('"version":2', '"version":1'))
+    assert guarded(lambda: app(["doctor", NAME, "--uri", uri, "--quick"])) == 2
+    assert capsys.readouterr().out.startswith("journal-altered  .mergegate/journal/harbor.jsonl")
+
+
+def test_a_reason_that_cannot_be_kept_is_refused_before_anything_is_mended(
+    patient: Patient,
+) -> None:
+    with store.connect(patient.uri) as client:
+        client.set_registered_model_alias(NAME, "champion", "1")
+    for why in ("a\udcffb", "a" * 2001):
+        with pytest.raises(InputError, match="--why: "):
+            mend(patient, by_hand="adopt", why=why)
+        with pytest.raises(InputError, match="--why: "):
+            changes.adopt(patient.uri, NAME, why, patient.journal)
+    assert codes(look(patient))[0] == "champion-moved"
+    assert mend(patient, by_hand="adopt", why=" ").exit_code == 0
+    assert status(patient.uri, NAME)["changes"][0]["why"] == "moved by hand in MLflow"
+
+
 def test_the_command_says_all_of_it_and_ends_with_its_code(
     patient: Patient, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -392,7 +430,11 @@ def test_the_command_says_all_of_it_and_ends_with_its_code(
         captured = capsys.readouterr()
         return code, captured.out + captured.err
 
-    assert run() == (0, "harbor: healthy.\n")
+    code, text = run()
+    assert code == 0
+    assert text.startswith("harbor: healthy, as far as the registry shows.\nnote: No journal was")
+    notes = json.loads(run("--json")[1])
+    assert (notes["journal"], len(notes["notes"])) == (None, 1)
     with store.connect(patient.uri) as client:
         client.set_registered_model_alias(NAME, "champion", "1")
     code, text = run()

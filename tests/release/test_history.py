@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from flows.cli import app
 from flows.record import read_champion_at
 from pipeline.errors import InputError
-from pipeline.release import claims, store
+from pipeline.release import borne_out, claims, store
 from pipeline.release.changes import move_champion
 from pipeline.release.history import champion_at, status
 from pipeline.release.journal import Journal
@@ -109,7 +109,11 @@ def test_an_altered_journal_stands_in_the_status_and_in_the_answer_of_a_day(
     uri: str, tmp_path: Path
 ) -> None:
     journal = tmp_path / "harbor.jsonl"
-    assert status(uri, NAME, journal)["journal"] == {"path": str(journal), "faults": []}
+    assert status(uri, NAME, journal)["journal"] == {
+        "path": str(journal),
+        "faults": [],
+        "notes": [],
+    }
     journal.write_text(
         journal.read_text().replace('"who":"ada","why":"why 1"', '"who":"eve","why":""')
     )
@@ -152,6 +156,124 @@ def workspace(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def asked(*arguments: str) -> tuple[int, str]:
+    """The exit code and the output of `mergegate status`."""
+    done = CliRunner().invoke(app, ["status", *arguments])
+    return done.exit_code, done.output
+
+
+def test_a_champion_that_was_moved_by_hand_stands_on_top_of_every_answer(
+    workspace: Path, uri: str
+) -> None:
+    for arguments in ((), ("--at", "2026-06-02")):
+        assert "by hand" not in asked(*arguments)[1]
+    with store.connect(uri) as client:
+        client.set_registered_model_alias(NAME, "champion", "1")
+    for arguments in ((), ("--at", "2026-06-02")):
+        told = asked(*arguments)[1]
+        assert told.startswith(
+            "The champion was moved by hand.\n  The alias champion is at version 1"
+        )
+    assert "until     now, by what was recorded" in told
+
+
+def test_a_change_that_was_claimed_and_not_finished_stands_on_top(
+    workspace: Path, uri: str
+) -> None:
+    """Else a model's tag that was set back would hide that the alias was moved."""
+    with store.connect(uri) as client:
+        client.delete_registered_model_tag(NAME, "mergegate.change")
+        client.set_registered_model_alias(NAME, "champion", "1")
+    for arguments in ((), ("--at", "2026-06-02")):
+        told = asked(*arguments)[1]
+        assert told.startswith("A change of the champion is not finished.\n  Change 2 was claimed")
+
+
+@pytest.mark.parametrize("left", [0, 1, None])
+def test_a_journal_in_the_workspace_of_the_registry_must_have_every_change(
+    workspace: Path, left: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(borne_out, "_PAUSE_S", 0)
+    journal = workspace / "harbor.jsonl"
+    lines = journal.read_text().splitlines(keepends=True)
+    if left is None:
+        journal.unlink()
+    else:
+        journal.write_text("".join(lines[:left]))
+    numbers = "change 2" if left else "changes 1, 2"
+    code, told = asked()
+    assert code == 0
+    assert told.startswith("The journal does not bear out what follows.")
+    assert f"lacks {numbers}, which the registry has" in told
+    code, told = asked("--at", "2026-05-14")
+    assert code == 2
+    assert f"lacks {numbers}, which the registry has" in told
+
+
+def test_a_workspace_beside_that_of_the_registry_is_told_of_what_its_journal_lacks_and_answered(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(borne_out, "_PAUSE_S", 0)
+    beside = workspace / "beside"
+    beside.mkdir()
+    text = (workspace / "params.yaml").read_text(encoding="utf-8")
+    params = yaml.safe_load(text)
+    params["registry"]["journal"] = "journal"
+    (beside / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    monkeypatch.chdir(beside)
+    code, told = asked("--at", "2026-05-14")
+    assert code == 0
+    assert "note: journal/harbor.jsonl: is not there, so it lacks changes 1, 2" in told
+
+
+def test_a_change_that_is_missing_before_others_is_a_fault_in_every_workspace(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change is entered after all before it, so no other machine explains the gap."""
+    monkeypatch.setattr(borne_out, "_PAUSE_S", 0)
+    last = Journal(tmp_path / "harbor.jsonl").entries()[-1]
+    forged = Journal(tmp_path / "forged.jsonl")
+    forged.append({k: v for k, v in last.items() if k not in ("digest", "prior")})
+    (fault,) = status(uri, NAME, forged.path)["journal"]["faults"]
+    assert "lacks change 1, which the registry has" in fault
+
+
+def test_a_promotion_that_is_about_to_write_its_line_is_not_taken_for_a_removed_one(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = tmp_path / "harbor.jsonl"
+    whole = journal.read_bytes()
+    journal.write_bytes(whole[: whole.index(b"\n") + 1])
+    monkeypatch.setattr(borne_out.time, "sleep", lambda s: journal.write_bytes(whole) if s else 0)
+    assert status(uri, NAME, journal, whole=True)["journal"]["faults"] == []
+
+
+def test_the_journal_is_compared_however_the_workspace_s_registry_is_written(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = workspace / "harbor.jsonl"
+    journal.write_text(journal.read_text().replace("why 1", "why not"))
+    named = [NAME, "--at", "2026-05-14", "--uri"]
+    (workspace / "link.db").symlink_to("mlflow.db")
+    for uri in ("sqlite:///mlflow.db", f"sqlite:///{workspace}/./mlflow.db", "sqlite:///link.db"):
+        assert asked(*named, uri)[0] == 2
+
+
+def test_an_answer_without_a_journal_says_that_none_was_compared_and_why(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy("mlflow.db", "other.db")
+    named = [NAME, "--at", "2026-05-14", "--uri", f"sqlite:///{workspace}/other.db"]
+    code, told = asked(*named)
+    assert code == 0
+    assert "note: No journal was compared: params.yaml of this folder names another reg" in told
+    monkeypatch.chdir(workspace.parent)
+    assert "No journal was compared: there is no params.yaml" in asked(*named)[1]
+    found = json.loads(asked(*named, "--json")[1])["journal"]
+    assert found["path"] is None
+    assert found["notes"][0].startswith("No journal was compared")
 
 
 def test_the_command_says_on_top_that_the_journal_was_altered_and_fails_an_auditor(
