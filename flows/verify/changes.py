@@ -32,6 +32,11 @@ def changes_fit(version: Any, where: str) -> Part:
                 f"That change {now.head.number} made it champion is said by the model's tag {CHANGE} alone: MLflow has "
                 f"no experiment for it. `mergegate doctor {version.name}` compares with the journal."
             )
+    if now.moved_by_hand and now.head and now.alias == int(version.version):
+        notes.append(
+            f"The alias champion is at this version, and the last change left it at version {now.head.version}: "
+            f"somebody moved it in MLflow. `mergegate doctor {version.name}` says more."
+        )
     checked = (
         []
         if last is None

@@ -53,6 +53,11 @@ def connect(uri: str, *, existing: bool = False) -> Iterator[Any]:
             "The first `mergegate release` makes it; "
             "for another one, name it in registry.uri of params.yaml or with --uri."
         )
+    if ":" not in uri and uri != "databricks" and "MLFLOW_ALLOW_FILE_STORE" not in os.environ:
+        raise InputError(
+            f"{uri}: is no address of a registry. Write sqlite:///mlflow.db, http://HOST:5000 or "
+            "postgresql+psycopg2://HOST/DATABASE; folders of files are a store that MLflow has given up."
+        )
     for key, value in _SETTINGS.items():
         os.environ.setdefault(key, value)
     import mlflow

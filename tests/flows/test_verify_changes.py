@@ -76,3 +76,13 @@ def test_a_claim_that_was_edited_is_a_difference_and_one_that_is_gone_a_note(
     (note,) = fit(client, 2).notes
     assert "by the model's tag mergegate.change alone" in note
     assert fit(client, 2).faults == ()
+
+
+def test_an_alias_that_was_moved_by_hand_is_noted(client: Any) -> None:
+    client.set_registered_model_alias(NAME, "champion", "1")
+    found = fit(client, 1)
+    assert found.faults == ()
+    assert found.notes[0].startswith(
+        "The alias champion is at this version, and the last change left it at version 2"
+    )
+    assert fit(client, 2).notes == ()

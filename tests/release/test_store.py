@@ -33,6 +33,11 @@ def test_a_server_that_does_not_answer_is_the_environment_s_fault(
         status("http://127.0.0.1:9", "harbor")
 
 
+def test_what_is_no_address_is_told_with_some_that_are() -> None:
+    with pytest.raises(InputError, match=r"mlruns: is no address of a registry\. Write sqlite:///"):
+        status("mlruns", "harbor")
+
+
 def test_a_file_that_is_no_database_is_the_environment_s_fault(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_text("not a database" * 100)
     with pytest.raises(EnvironmentFault, match="the registry failed"):
