@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from flows.record import Outcome
 from flows.say.console import escape, facts, table, terminal
-from pipeline.facts import Finding
+
+if TYPE_CHECKING:
+    from flows.record import Outcome
+    from pipeline.facts import Finding
 
 _STATUS = {"pass": "green", "fail": "red", "cannot_judge": "yellow", "waived": "yellow"}
 _MARKS = {"promote": "✓", "reject": "✗", "inconclusive": "?", "cannot judge": "!"}
