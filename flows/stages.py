@@ -18,6 +18,7 @@ from flows.torn_lock import LOCK, mend_lock
 from pipeline.errors import EnvironmentFault, InputError, MergegateError
 from pipeline.facts import read_json
 from pipeline.params import Params
+from pipeline.private import private_folder
 from pipeline.recipe import load_recipe
 from pipeline.redaction import redacted
 from pipeline.sources import Reference
@@ -110,7 +111,7 @@ def reproduce(stage: str, *, force: bool = False) -> State:
 
 
 def _keep_log(stage: str, output: str) -> None:
-    LOGS.mkdir(parents=True, exist_ok=True)
+    private_folder(LOGS)
     (LOGS / f"{stage}.log").write_text(redacted(output), encoding="utf-8")
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.errors import CorruptArtifactError, InputError
+from pipeline.private import private_folder
 
 Status = Literal["pass", "fail", "cannot_judge", "waived"]
 
@@ -94,7 +95,7 @@ def digest_file(path: Path) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write `text` so that `path` holds either the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(path.parent)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     with partial.open("w", encoding="utf-8", newline="\n") as file:
         file.write(text)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.errors import EnvironmentFault, InputError
 from pipeline.facts import digest_of
+from pipeline.private import private_folder
 from pipeline.redaction import redacted
 
 SCHEME = "models:/"
@@ -68,7 +69,7 @@ def _copy(uri: str, cache: Path, registry: str | None) -> Path:
 
     folder = cache / digest_of([registry or get_tracking_uri(), uri])[:20]
     if not folder.exists():
-        cache.mkdir(parents=True, exist_ok=True)
+        private_folder(cache)
         with tempfile.TemporaryDirectory(prefix=".part-", dir=cache) as part:
             target = Path(part, "artifacts")
             target.mkdir()
