@@ -23,6 +23,7 @@ from pipeline.strict import (
     one_of,
     sequence,
     shown,
+    string,
     text,
     whole,
 )
@@ -33,6 +34,15 @@ _FOLDERS = {"base", "plain", "evals", "merged", "quantized"}
 # Variants that a policy may name besides.
 RESERVED = frozenset(_FOLDERS | {"best-expert", "unmerged", "champion"})
 _FROM_ENVIRONMENT = "env:"  # before the name of the variable that holds the registry's URI
+_EXPERTS = "a mapping of names to references, or to a source and a domain, both texts"
+_WATCH = (
+    "a folder of the workspace that exists: DVC looks below it for changes of local sources. "
+    "Use for example models"
+)
+_GOLDEN = (
+    "a folder of the workspace: golden sets, GOLDEN/test/SKILL.jsonl, and in GOLDEN/tune the prompts for calibration, "
+    "latency and probes"
+)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
@@ -113,11 +123,15 @@ class Params:
 
 def load_params(path: Path = Path("params.yaml")) -> Params:
     """Read and check params.yaml. Raises InputError that lists every fault."""
+    if not path.exists():
+        raise InputError(
+            f"{path}: no such file here. Run the command in the folder that holds it, or name it."
+        )
     faults: list[str] = []
     top = Fields(load_yaml(path), path.name, faults)
     for key in ("experts", "candidates"):
         faults.extend(_bad_names(top.value.get(key), f"{path.name}: {key}"))
-    experts = top.get("experts", _experts, "a mapping of names to references", {}) or {}
+    experts = top.get("experts", _experts, _EXPERTS) or {}
     uri, journal = _registry(
         top.get("registry", mapping, "a mapping", {}), f"{path.name}: registry", faults
     )
@@ -129,7 +143,7 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
         candidates=top.get("candidates", _recipes, "a mapping of names to recipe files") or {},
         release=top.get("release", _name, "the name of a candidate"),
         seed=top.get("seed", whole(0), "a whole number, 0 or more", 0),
-        watch=top.get("watch", _inside, "a folder of the workspace", Path("models")),
+        watch=top.get("watch", _inside, _WATCH),
         evaluate=_evaluate(
             top.get("evaluate", mapping, "a mapping"), f"{path.name}: evaluate", faults
         ),
@@ -153,7 +167,7 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
 
 def _evaluate(value: Any, where: str, faults: list[str]) -> EvaluateParams:
     fields = Fields(value or {}, where, faults)
-    golden = fields.get("golden", _inside, "a folder of the workspace", None)
+    golden = fields.get("golden", _inside, _GOLDEN)
     faults.extend(_bad_names(fields.value.get("skills"), f"{where}.skills"))
     skills = (
         fields.get("skills", filled(mapping), "a mapping of skill names to task and metrics") or {}
@@ -164,7 +178,7 @@ def _evaluate(value: Any, where: str, faults: list[str]) -> EvaluateParams:
         batch_size=fields.get("batch_size", _batch_size, "a whole number, 1 or more, or auto", 64),
         max_new_tokens=fields.get("max_new_tokens", whole(1), "a whole number, 1 or more", 256),
         jobs=fields.get("jobs", whole(1, 64), "a whole number from 1 to 64", 1),
-        system=fields.get("system", str, "the system prompt of every question", ""),
+        system=fields.get("system", string, "a text: the system prompt of every question", ""),
         golden=golden,
         limit=fields.get("limit", whole(1), "a whole number, 1 or more", None),
         skills={
@@ -185,11 +199,6 @@ def _skill(name: str, value: Any, golden: Path | None, where: str, faults: list[
     )
     fields.done()
     ours = bool(task) and task.endswith((".yaml", ".yml"))
-    if ours and golden is None:
-        faults.append(
-            f"{where}.task is a file, so evaluate.golden must name the folder of golden sets "
-            f"(GOLDEN/test/{name}.jsonl)."
-        )
     return Skill(name, task, metrics or (), golden if ours else None, attributes or ())
 
 
@@ -210,7 +219,7 @@ def _quantize(value: Any, where: str, faults: list[str]) -> QuantizeParams:
 
 def _registry(value: Any, where: str, faults: list[str]) -> tuple[str, Path]:
     fields = Fields(value or {}, where, faults)
-    uri = str(fields.get("uri", text, "an MLflow tracking URI", "sqlite:///mlflow.db"))
+    uri = fields.get("uri", text, "an MLflow tracking URI", "sqlite:///mlflow.db") or ""
     journal = fields.get("journal", _folder, "a folder", Path(".mergegate/journal"))
     fields.done()
     if has_password(uri):
@@ -262,7 +271,11 @@ def _experts(value: Any) -> dict[str, tuple[str, str]]:
     named = {n: v if isinstance(v, Mapping) else {"source": v} for n, v in given.items()}
     if any(set(v) - {"source", "domain"} for v in named.values()):
         raise ValueError
-    return {name: (text(v["source"]), str(v.get("domain", ""))) for name, v in named.items()}
+    domains = {name: v.get("domain") for name, v in named.items()}
+    return {
+        name: (text(v["source"]), "" if domains[name] is None else string(domains[name]))
+        for name, v in named.items()
+    }
 
 
 def _folder(value: Any) -> Path:
