@@ -116,7 +116,8 @@ def _run_stages(params: Params, candidate: str, levels: list[list[str]]) -> None
         due = [stage for stage in level if changed or stage in stale or stage in new]
         _BOARD.unchanged(len(level) - len(due))
         _run_level(due, new, params.evaluate.jobs)
-        changed = changed or bool(due)
+        # What `params` writes was looked at before: here only the text of params.yaml differs.
+        changed = changed or any(stage != "params" for stage in due)
 
 
 def _run_level(level: list[str], forced: set[str], jobs: int) -> None:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from flows.torn_lock import LOCK, mend_lock
 from pipeline.errors import EnvironmentFault, InputError, MergegateError
@@ -22,7 +22,10 @@ from pipeline.private import private_folder
 from pipeline.recipe import load_recipe
 from pipeline.redaction import redacted
 from pipeline.sources import Reference
-from pipeline.stages.workspace import ENVIRONMENT, SIGNING, environment, signer
+from pipeline.stages.code import code_of_stages
+from pipeline.stages.params import resolved
+from pipeline.stages.sources import signer
+from pipeline.stages.workspace import CODE, ENVIRONMENT, PARAMS, SIGNING, environment
 
 LOGS = Path(".mergegate/logs")
 FAILURES = Path(".mergegate/failures")
@@ -33,6 +36,7 @@ State = Literal["ran", "restored", "unchanged"]
 def levels(params: Params, candidate: str) -> list[list[str]]:
     """The stages of a release, level by level; the stages of one level do not need each other."""
     return [
+        ["params"],
         ["sources"],
         ["golden", f"check@{candidate}", "champion"],
         ["merge-plain", f"merge@{candidate}", f"diagnose@{candidate}"],
@@ -62,7 +66,8 @@ def unwatched(params: Params, candidate: str) -> list[str]:
     """The stages that must look again whatever DVC says: they read what it does not see.
 
     It sees what lies below `watch`. A hub's branch or a registry's version can change behind its back, and so can
-    mergegate itself and its libraries, whose versions `sources` writes down, and the key that signs.
+    mergegate itself and its libraries, whose versions and code `sources` writes down, and the key that signs.
+    `params` writes down what params.yaml says.
     """
     recipe = load_recipe(params.recipe(candidate))
     stated = [Reference.parse(text) for text in (params.base, *params.experts.values())]
@@ -72,11 +77,17 @@ def unwatched(params: Params, candidate: str) -> list[str]:
         for stage, references in read.items()
         if not all(_below(params.watch, reference) for reference in references)
     ]
-    upgraded = not ENVIRONMENT.is_file() or read_json(ENVIRONMENT) != environment()
+    upgraded = _differs(ENVIRONMENT, environment()) or _differs(CODE, code_of_stages(params))
     # Asked for here, so that whoever runs the release sees the warning about a key made at first use.
     signs = signer()
     rekeyed = SIGNING.is_file() and read_json(SIGNING) != signs
-    return list(dict.fromkeys(["sources", *found] if upgraded or rekeyed else found))
+    # Before DVC is asked what is stale, since other stages depend on keys of its output.
+    edited = ["params"] if _differs(PARAMS, resolved(params)) else []
+    return list(dict.fromkeys([*edited, *(["sources"] if upgraded or rekeyed else []), *found]))
+
+
+def _differs(path: Path, value: Any) -> bool:
+    return not path.is_file() or read_json(path) != value
 
 
 def _below(folder: Path, reference: Reference) -> bool:

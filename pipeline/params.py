@@ -33,16 +33,9 @@ SPLITS = ("train", "tune", "test")
 _FOLDERS = {"base", "plain", "evals", "merged", "quantized"}
 # Variants that a policy may name besides.
 RESERVED = frozenset(_FOLDERS | {"best-expert", "unmerged", "champion"})
+DEFAULT_URI = "sqlite:///mlflow.db"  # of the registry
 _FROM_ENVIRONMENT = "env:"  # before the name of the variable that holds the registry's URI
 _EXPERTS = "a mapping of names to references, or to a source and a domain, both texts"
-_WATCH = (
-    "a folder of the workspace that exists: DVC looks below it for changes of local sources. "
-    "Use for example models"
-)
-_GOLDEN = (
-    "a folder of the workspace: golden sets, GOLDEN/test/SKILL.jsonl, and in GOLDEN/tune the prompts for calibration, "
-    "latency and probes"
-)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
@@ -131,7 +124,7 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
     top = Fields(load_yaml(path), path.name, faults)
     for key in ("experts", "candidates"):
         faults.extend(_bad_names(top.value.get(key), f"{path.name}: {key}"))
-    experts = top.get("experts", _experts, _EXPERTS) or {}
+    experts = top.get("experts", _experts, _EXPERTS, {}) or {}
     uri, journal = _registry(
         top.get("registry", mapping, "a mapping", {}), f"{path.name}: registry", faults
     )
@@ -143,7 +136,7 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
         candidates=top.get("candidates", _recipes, "a mapping of names to recipe files") or {},
         release=top.get("release", _name, "the name of a candidate"),
         seed=top.get("seed", whole(0), "a whole number, 0 or more", 0),
-        watch=top.get("watch", _inside, _WATCH),
+        watch=top.get("watch", _inside, "a folder of the workspace", Path("models")),
         evaluate=_evaluate(
             top.get("evaluate", mapping, "a mapping"), f"{path.name}: evaluate", faults
         ),
@@ -167,7 +160,7 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
 
 def _evaluate(value: Any, where: str, faults: list[str]) -> EvaluateParams:
     fields = Fields(value or {}, where, faults)
-    golden = fields.get("golden", _inside, _GOLDEN)
+    golden = fields.get("golden", _inside, "a folder of the workspace", None)
     faults.extend(_bad_names(fields.value.get("skills"), f"{where}.skills"))
     skills = (
         fields.get("skills", filled(mapping), "a mapping of skill names to task and metrics") or {}
@@ -199,6 +192,11 @@ def _skill(name: str, value: Any, golden: Path | None, where: str, faults: list[
     )
     fields.done()
     ours = bool(task) and task.endswith((".yaml", ".yml"))
+    if ours and golden is None:
+        faults.append(
+            f"{where}.task is a file, so evaluate.golden must name the folder of golden sets "
+            f"(GOLDEN/test/{name}.jsonl)."
+        )
     return Skill(name, task, metrics or (), golden if ours else None, attributes or ())
 
 
@@ -219,7 +217,7 @@ def _quantize(value: Any, where: str, faults: list[str]) -> QuantizeParams:
 
 def _registry(value: Any, where: str, faults: list[str]) -> tuple[str, Path]:
     fields = Fields(value or {}, where, faults)
-    uri = fields.get("uri", text, "an MLflow tracking URI", "sqlite:///mlflow.db") or ""
+    uri = fields.get("uri", text, "an MLflow tracking URI", DEFAULT_URI) or ""
     journal = fields.get("journal", _folder, "a folder", Path(".mergegate/journal"))
     fields.done()
     if has_password(uri):

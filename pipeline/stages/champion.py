@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from gates import Policy
-from gates.recompute import CHAMPION_FILE, names_champion
+from gates.recompute import names_champion
 from pipeline.errors import InputError
 from pipeline.facts import write_json
 from pipeline.params import Params, load_params
-from pipeline.stages.workspace import BUILD
-
-CHAMPION = BUILD / CHAMPION_FILE
+from pipeline.stages.workspace import CHAMPION
 
 
 def run() -> None:

@@ -12,11 +12,10 @@ from pipeline.evaluate import Settings, SkillSpec, evaluate
 from pipeline.evaluate.reuse import Store
 from pipeline.facts import digest_of, read_json, write_json, write_text
 from pipeline.params import Params, load_params
-from pipeline.release.bundle import RECORD
 from pipeline.sources import artifact_digest, folder_digests
-from pipeline.stages.champion import CHAMPION
 from pipeline.stages.workspace import (
     BUILD,
+    CHAMPION,
     EVALS,
     HASHES,
     PLAIN,
@@ -26,7 +25,8 @@ from pipeline.stages.workspace import (
 )
 
 STORE = Path(".mergegate/evaluations")
-RELEASE = "release"  # the release folder beside a registered model
+# What the registry keeps beside a model that it serves, and no part of what was judged.
+_CARD, _RELEASE = "README.md", "release/"
 NO_REUSE = "MERGEGATE_NO_REUSE"  # set to anything: evaluate every skill, and leave STORE alone
 
 
@@ -124,8 +124,8 @@ def _champion(params: Params) -> Variant:
     stated = read_json(CHAMPION)
     folder = open_reference(stated["reference"], params.registry_uri).model.folder
     found = folder_digests(folder, HASHES)
-    shipped = read_json(folder / RELEASE / RECORD)["quantized_files"] or {}
-    if digest_of(shipped) != stated["digest"] or shipped.items() - found.items():
+    shipped = {f: sha for f, sha in found.items() if f != _CARD and not f.startswith(_RELEASE)}
+    if digest_of(shipped) != stated["digest"]:
         raise CorruptArtifactError(
             f"{stated['reference']}: its files are not those that were judged and registered. "
             "Roll back to a version that is whole: `mergegate rollback`."

@@ -20,7 +20,7 @@ from pipeline.release import store
 from pipeline.release.ledger import read_ledger
 from pipeline.stages import champion as champion_stage
 from pipeline.stages import ledger as ledger_stage
-from pipeline.stages.champion import CHAMPION as CHAMPION_FILE
+from pipeline.stages.workspace import CHAMPION as CHAMPION_FILE
 
 ROOT = Path(__file__).parents[2]
 AFTER_JUDGE = ("quantize", "evaluate-quantized", "gate", "card")

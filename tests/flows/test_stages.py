@@ -14,8 +14,10 @@ from flows import stages
 from pipeline.errors import EnvironmentFault, InputError, MergegateError
 from pipeline.facts import write_json
 from pipeline.params import Params, load_params
-from pipeline.stages.__main__ import STAGES
-from pipeline.stages.workspace import ENVIRONMENT, SIGNING, environment, signer
+from pipeline.stages.code import NAMES, code_of_stages
+from pipeline.stages.params import resolved
+from pipeline.stages.sources import signer
+from pipeline.stages.workspace import CODE, ENVIRONMENT, PARAMS, SIGNING, environment
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,7 +33,7 @@ def test_every_declared_command_is_an_entry_point() -> None:
     for stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].values():
         words = stage.get("do", stage)["cmd"].split()
         assert words[:3] == ["python", "-m", "pipeline.stages"]
-        assert words[3] in STAGES
+        assert words[3] in NAMES
         assert (ROOT / "pipeline" / "stages" / f"{words[3]}.py").is_file()
 
 
@@ -109,8 +111,11 @@ def _workspace(folder: Path, base: str) -> Params:
     (folder / "params.yaml").write_text(yaml.safe_dump(content))
     recipe = {"merge_method": "passthrough", "models": [{"model": base}]}
     (folder / "one.yaml").write_text(yaml.safe_dump(recipe))
+    params = load_params(folder / "params.yaml")
     write_json(folder / ENVIRONMENT, environment())
-    return load_params(folder / "params.yaml")
+    write_json(folder / CODE, code_of_stages(params))
+    write_json(folder / PARAMS, resolved(params))
+    return params
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from test_verify import run_stages, stored_release
 
 from flows.verify import verify
 from flows.verify.found_sources import AGAINST_BASE, OF_ADAPTERS, OF_EACH
+from pipeline.code import code_digest
 from pipeline.facts import Evaluation, digest_file, digest_of, read_evaluation, write_json
 from pipeline.release.bom import render_bom
 from pipeline.release.card import render_card
@@ -24,7 +25,6 @@ from pipeline.release.provenance import write_provenance
 from pipeline.release.record import with_digests
 from pipeline.release.signature import sign
 from pipeline.report import failed_examples, render_report
-from pipeline.stages.workspace import code_digest
 from pipeline.waivers import COMPATIBILITY
 
 GOLDEN = {"json": {f"json-{n}": {"prompt": f"<b>{n}</b>", "target": ")</h3>"} for n in range(120)}}

@@ -16,13 +16,13 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from flows.verify import verify, verify_version
+from pipeline.code import code_digest
 from pipeline.errors import EnvironmentFault, InputError
 from pipeline.facts import write_evaluation, write_json, write_text
 from pipeline.release import Probe, register_merge, register_unmerged
 from pipeline.release.store import connect
 from pipeline.sources import artifact_digest
 from pipeline.stages import card, gate, judge
-from pipeline.stages.workspace import code_digest
 
 CHAMPION = "models:/harbor@champion"
 

@@ -76,7 +76,9 @@ def test_what_is_not_plain_yaml_is_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"nowhere\.yaml: no such file here\. Run the command in the folder"):
+    with pytest.raises(
+        InputError, match=r"nowhere\.yaml: no such file here\. Run the command in the folder"
+    ):
         load_params(tmp_path / "nowhere.yaml")
 
 
@@ -91,6 +93,7 @@ def test_a_file_that_is_not_a_mapping_is_refused(tmp_path: Path, value: object) 
 # Every optional key, as a dotted path. What is not listed here or below `model_args` is required.
 OPTIONAL = (
     "seed",
+    "watch",
     "evaluate.backend",
     "evaluate.model_args",
     "evaluate.batch_size",
@@ -122,11 +125,9 @@ OPTIONAL = (
 REQUIRED = (
     "name",
     "base",
-    "experts",
     "experts.json.source",
     "candidates",
     "release",
-    "watch",
     "evaluate",
     "evaluate.golden",
     "evaluate.skills",
