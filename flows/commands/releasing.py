@@ -44,7 +44,11 @@ def judge(
     ] = None,
     since: Annotated[
         str | None,
-        typer.Option(help="Without CANDIDATES: those whose recipe differs from this git revision."),
+        typer.Option(
+            metavar="REV",
+            help="Without CANDIDATES: those that the change since this git revision touches: new ones, those whose "
+            "recipe differs, and all where base, experts, tasks, golden sets, policy or the like differ.",
+        ),
     ] = None,
     markdown: Annotated[
         Path | None, typer.Option(help="Write the verdicts as Markdown here.")
@@ -60,8 +64,10 @@ def judge(
     from pipeline.facts import write_text
 
     names = chosen(candidates or [], since)
-    for name in names:
+    for name, why in names.items():
         preflight(name)
+        if since is not None:
+            say.note(f"{name} is judged: {why}.")
     from flows.release import release as flow
 
     outcomes = [flow(name, register=False) for name in names]
@@ -73,7 +79,9 @@ def judge(
         for outcome in outcomes:
             say.outcome(outcome)
         if not outcomes:
-            say.line(f"No recipe differs from {since}, so there is nothing to judge.")
+            say.line(
+                f"The change since {since} touches no candidate, so there is nothing to judge."
+            )
     raise typer.Exit(max((outcome.exit_code for outcome in outcomes), default=0))
 
 

@@ -1,6 +1,6 @@
 """All that the command prints: reports on standard output, failures on standard error."""
 
-from flows.say.console import as_json, escape, failure, line, terminal
+from flows.say.console import as_json, escape, failure, line, note, terminal
 from flows.say.merges import adapter, estimate, merged
 from flows.say.registry import champion_at, ledger, status
 from flows.say.serving import answered, rolled_back, serving
@@ -19,6 +19,7 @@ __all__ = [
     "ledger",
     "line",
     "merged",
+    "note",
     "outcome",
     "rolled_back",
     "score_table",

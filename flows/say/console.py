@@ -37,6 +37,11 @@ def as_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
+def note(text: str) -> None:
+    """One line on standard error, which is no part of the report."""
+    _Console(stderr=True, highlight=False, soft_wrap=True).print(f"mergegate: {escape(text)}")
+
+
 def failure(message: str, code: int) -> int:
     """The message of a failure on standard error, where that can be written; returns the exit code."""
     with suppress(OSError):
