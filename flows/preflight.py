@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from flows import say
+from flows.preflight_files import file_faults
 from gates import Policy
 from gates.rule import BASE, BEST_EXPERT, CHAMPION, PLAIN, UNMERGED
 from pipeline.errors import InputError
@@ -32,7 +33,7 @@ def preflight(candidate: str) -> tuple[Params, str]:
     found = (
         _interpolated(),
         _policy_faults(params),
-        _missing_files(params),
+        file_faults(params),
         _stacked_experts(params),
     )
     if faults := [fault for faults in found for fault in faults]:
@@ -113,20 +114,6 @@ def _stacked_experts(params: Params) -> list[str]:
         "Name each as an expert of its own; a recipe may still put them on one source."
         for name, text in params.experts.items()
         if Reference.parse(text).further
-    ]
-
-
-def _missing_files(params: Params) -> list[str]:
-    """Folders and task files that params.yaml names and that are not there."""
-    evaluate = params.evaluate
-    named = {"watch": params.watch, "evaluate.golden": evaluate.golden}
-    for skill in evaluate.skills.values():
-        if skill.golden:
-            named[f"evaluate.skills.{skill.name}.task"] = Path(skill.task)
-    return [
-        f"params.yaml: {key} is {path}, which does not exist. Mend the path, or build what it names."
-        for key, path in named.items()
-        if path is not None and not path.exists()
     ]
 
 

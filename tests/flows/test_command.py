@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from golden_sets import write_golden_sets
 
 from flows.cli import guarded
 
@@ -38,6 +39,7 @@ def workspace(tmp_path: Path) -> Path:
         shutil.copytree(ROOT / name, tmp_path / name)
     for name in ("models", "data"):
         (tmp_path / "examples" / "harbor" / name).mkdir(parents=True)
+    write_golden_sets(tmp_path)
     return tmp_path
 
 
