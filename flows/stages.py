@@ -178,6 +178,16 @@ def _dvc_failure(what: str, output: str) -> MergegateError:
             f"{LOCK}: DVC cannot read it ({what}): {words} Take it from git (`git checkout {LOCK}`), resolve what "
             "a merge left in it, or move it away: then stages are looked up in DVC's cache or run again."
         )
+    if "is not a git repository" in output:
+        return InputError(
+            "DVC expects a git repository here, and there is none. Run `git init`, or "
+            "`dvc config core.no_scm true` to do without git."
+        )
+    if "is git-ignored" in output:
+        return InputError(
+            f"{LOCK}: git ignores it, and DVC does not write a file that would be lost. "
+            "Take it out of .gitignore or .git/info/exclude."
+        )
     if "is invalid" in output or "extra keys not allowed" in output:
         return InputError(f"dvc.yaml: DVC cannot read it ({what}): {words}")
     return EnvironmentFault(f"{what}: DVC failed: {words}")

@@ -151,3 +151,25 @@ def test_another_signing_key_is_noticed(
     if replaced:
         (tmp_path / ".mergegate/signing/key.pem").rename(tmp_path / "old.pem")
     assert stages.unwatched(params, "one") == looked_at
+
+
+def test_dvc_without_git_is_bad_input_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    with pytest.raises(InputError, match=r"dvc config core\.no_scm true"):
+        stages.stale([])
+
+
+def test_a_lock_that_git_ignores_is_bad_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], check=True)
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"merge": {"cmd": "true"}}}))
+    (tmp_path / ".gitignore").write_text("dvc.lock\n")
+    with pytest.raises(InputError, match=r"dvc\.lock: git ignores it"):
+        stages.reproduce("merge")
