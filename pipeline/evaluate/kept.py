@@ -58,7 +58,7 @@ class KeptAnswers:
         try:
             line = canonical_json(self._line(batch, list(answers))) + "\n"
             self._append(line.encode())
-        except ValueError:  # what JSON does not have, as an infinite log-probability
+        except (ValueError, TypeError):  # what JSON does not have, as an infinite log-probability
             return
         except OSError:  # if the disk takes the result of the skill in the end, nothing was lost
             self._failed = True
@@ -79,13 +79,14 @@ class KeptAnswers:
                 return
             lines = read_file(self._path, limit, "a file of kept samples").split(b"\n")
         except (MergegateError, OSError) as error:
-            self._notes.append(f"{self._path}: cannot be read ({error}); evaluated again.")
+            self._notes.append(f"{self._path}: does not read back ({error}); evaluated again.")
             self._failed = True  # what stands in its place is not ours to write into
             return
         lost = [line for line in lines if line and not self._take(line)]
         if lost:
-            counted = f"{len(lost)} batch" + ("es" if len(lost) > 1 else "")
-            self._notes.append(f"{self._path}: {counted} does not read back; evaluated again.")
+            self._notes.append(
+                f"{self._path}: does not read back ({len(lost)} batches); evaluated again."
+            )
 
     def _take(self, line: bytes) -> bool:
         """Whether `line` is as it was written; what it holds is then known."""
