@@ -351,6 +351,38 @@ def test_a_full_disk_costs_only_what_is_kept(
     assert tries == [2]  # one in each skill
 
 
+def test_every_request_is_counted_and_those_kept_from_before_as_done(
+    run: Any,
+    skills: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    metered: list[Any],
+) -> None:
+    rows = Path(skills["choice"]["golden"]).read_text().splitlines()
+    total = 22 + sum(len(json.loads(row)["choices"]) for row in rows)
+    run(None)
+    assert metered == [("evaluate base", done, total, "samples") for done in range(total + 1)]
+    store = Store(tmp_path / "kept")
+    interrupted(run, store, monkeypatch, after=2)
+    del metered[:]
+    run(store)
+    assert [done for _, done, _, _ in metered] == [0, 4, *range(8, total + 1)]
+
+
+def test_requests_of_a_limit_and_of_mutual_information_are_counted(
+    run: Any, skills: dict[str, Any], metered: list[Any]
+) -> None:
+    task = Path(skills["choice"]["task"])
+    task.write_text(
+        task.read_text() + CHOICE.splitlines()[-1].replace("acc_norm", "acc_mutual_info")
+    )
+    run(None, limit=3)
+    rows = Path(skills["choice"]["golden"]).read_text().splitlines()[:3]
+    total = 3 + 2 * sum(len(json.loads(row)["choices"]) for row in rows)
+    assert metered[0][2] == total
+    assert metered[-1][1] == total
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_store_on_a_read_only_disk_costs_no_evaluation(run: Any, tmp_path: Path) -> None:
     folder = tmp_path / "kept"
