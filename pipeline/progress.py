@@ -40,14 +40,14 @@ def bars(*columns: TextColumn) -> Progress:
     """A rich Progress to use as a context manager; disabled unless standard error is a terminal.
 
     The environment variable MERGEGATE_QUIET (set by --quiet, inherited by stages) disables it as well. `columns`
-    stand before the time.
+    stand after the time.
     """
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        *columns,
         TimeElapsedColumn(),
+        *columns,
         console=Console(stderr=True),
         disable=bool(os.environ.get(QUIET)) or not sys.stderr.isatty(),
         transient=True,
@@ -85,6 +85,7 @@ class Meter:
         self._done, self._before, self._total = 0, 0, total
         self._started, self._began, self._written = time.time(), time.monotonic(), float("-inf")
         self._lock = threading.Lock()
+        self._later: threading.Timer | None = None  # that will write what has changed since
         self._bar: TaskID = shown.add_task(title, total=total, pace=unit)
         self._write()
 
@@ -112,10 +113,14 @@ class Meter:
         self.to(done // MB, total // MB)
 
     def close(self) -> None:
-        """Remove the file."""
-        if self._file:
+        """Remove the file, for good."""
+        with self._lock:
+            file, self._file = self._file, None
+            if self._later:
+                self._later.cancel()
+        for path in (file, _part(file)) if file else ():
             with suppress(OSError):
-                self._file.unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
 
     def _show(self) -> None:
         passed = time.monotonic() - self._began
@@ -127,8 +132,26 @@ class Meter:
         return None if self._total is None else max(0, self._total - self._done)
 
     def _write(self) -> None:
-        if self._file is None or time.monotonic() - self._written < _SECONDS:
+        """Write the file: now, or, where that was done just now, as soon as it may be again."""
+        if self._file is None or self._later:
             return
+        wait = self._written + _SECONDS - time.monotonic()
+        if wait <= 0:
+            self._put(self._file)
+        else:
+            timer = threading.Timer(wait, self._put_later)
+            timer.daemon = True
+            with suppress(RuntimeError):  # no more threads: the next change writes it
+                timer.start()
+                self._later = timer
+
+    def _put_later(self) -> None:
+        with self._lock:
+            self._later = None
+            if self._file:
+                self._put(self._file)
+
+    def _put(self, file: Path) -> None:
         self._written = time.monotonic()
         value = {
             "title": self._title,
@@ -139,10 +162,14 @@ class Meter:
             "at": time.time(),
         }
         with suppress(OSError):  # what is shown of the work must not end it
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            part = self._file.with_name(f".{self._file.name}.{os.getpid()}.part")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            part = _part(file)
             part.write_text(json.dumps(value) + "\n", encoding="utf-8")
-            part.replace(self._file)
+            part.replace(file)
+
+
+def _part(file: Path) -> Path:
+    return file.with_name(f".{file.name}.{os.getpid()}.part")
 
 
 def pace(done: int, left: int | None, seconds: float, unit: Unit) -> str:

@@ -7,13 +7,14 @@ import json
 import sys
 import threading
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline import progress
-from pipeline.progress import meter, pace
+from pipeline.progress import Meter, meter, pace
 
 FILE = Path(".mergegate/progress/merge@tuned.json")
 
@@ -76,16 +77,33 @@ def test_the_file_goes_when_the_work_fails(stage: None) -> None:
 def test_the_file_is_written_at_most_twice_a_second(
     stage: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "_SECONDS", 0.5)
-    clock = [100.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
-    with meter("evaluate", 9, "samples") as advance:
-        seen = []
-        for _ in range(4):
-            clock[0] += 0.2
+    monkeypatch.setattr(progress, "_SECONDS", 0.05)
+    times, put = [], Meter._put
+
+    def timed(self: Meter, file: Path) -> None:
+        times.append(time.monotonic())
+        put(self, file)
+
+    monkeypatch.setattr(Meter, "_put", timed)
+    with meter("evaluate", None, "samples") as advance:
+        while len(times) < 5:
             advance()
-            seen.append(read()["done"])
-    assert seen == [0, 0, 3, 3]
+    assert all(later - earlier >= 0.05 for earlier, later in pairwise(times))
+
+
+def test_what_was_done_in_a_burst_is_in_the_file_soon(
+    stage: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "_SECONDS", 0.05)
+    with meter("evaluate", 64, "samples") as advance:
+        for _ in range(64):
+            advance()
+        until = time.monotonic() + 10
+        while read()["done"] < 64:
+            assert time.monotonic() < until
+        advance(0)  # a write that is put off must not bring the file back
+    time.sleep(0.1)
+    assert not list(FILE.parent.iterdir())
 
 
 def test_no_file_without_a_stage_and_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
