@@ -98,7 +98,7 @@ def _generation(lm: Any, method: Callable[..., Any], ask: _Ask) -> Callable[...,
 def _likelihoods(lm: Any, method: Callable[..., Any], ask: _Ask) -> Callable[..., Any]:
     def loglikelihood_tokens(requests: Sequence[Any], *rest: Any, **options: Any) -> Any:
         digests = _digests(requests)
-        if digests is None:
+        if not digests:
             return method(requests, *rest, **options)
 
         def answer(batch: list[Any]) -> Any:
@@ -195,7 +195,7 @@ def _one_size(lm: Any, texts: Sequence[Any] = ()) -> Iterator[None]:
 
 
 def _draws(settings: Mapping[str, Any]) -> bool:
-    return bool(settings.get("do_sample")) or (settings.get("temperature") or 0) > 0
+    return bool(settings.get("do_sample") or settings.get("temperature"))
 
 
 def _digests(requests: Sequence[Any]) -> list[str] | None:

@@ -95,9 +95,9 @@ class KeptAnswers:
             batch, answers = value["batch"], value["answers"]
             if line.decode() != canonical_json(self._line(batch, answers)):
                 return False
+            self._batches[batch] = answers
         except (ValueError, KeyError, TypeError, RecursionError):
             return False
-        self._batches[batch] = answers
         return True
 
     def _append(self, data: bytes) -> None:

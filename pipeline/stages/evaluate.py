@@ -71,7 +71,7 @@ def _report(variant: str, store: Store) -> None:
     """For the stage's log: what was not evaluated, and what was wrong with the store."""
     reused = [f"{variant}: as evaluated before: {', '.join(store.reused)}."] if store.reused else []
     resumed = [
-        f"{variant}: {skill}: {count:,} samples kept from an evaluation that was interrupted."
+        f"{variant}: {skill}: {count:,} samples taken from an unfinished evaluation."
         for skill, count in store.resumed.items()
     ]
     sys.stderr.writelines(line + "\n" for line in [*reused, *resumed, *store.notes])

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.facts import write_json
 from pipeline.params import load_params
-from pipeline.progress import meter
+from pipeline.progress import MB, meter
 from pipeline.release.disclosure import check_disclosure
 from pipeline.sources import Source, pin
 from pipeline.sources.folders import regular_files
@@ -40,12 +40,11 @@ def run() -> None:
 def _pinned(sources: Mapping[str, Source]) -> dict[str, Any]:
     """The pin of each source; every byte is read that no earlier stage has read."""
     sizes = {text: _bytes(source) for text, source in sources.items()}
-    pins, done = {}, 0
-    with meter("hash the sources", None, "MB") as progress:
-        progress.bytes_to(0, sum(sizes.values()))
+    total, done, pins = sum(sizes.values()), 0, {}
+    with meter("hash the sources", total // MB, "MB") as progress:
         for text, source in sources.items():
             pins[text] = pin(source, HASHES)
-            progress.bytes_to(done := done + sizes[text], sum(sizes.values()))
+            progress.bytes_to(done := done + sizes[text], total)
     return pins
 
 

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,8 @@ import pytest
 from pipeline.evaluate import Settings, SkillSpec, evaluate
 from pipeline.evaluate.kept import SAMPLES, KeptAnswers
 from pipeline.evaluate.reuse import Store
+from pipeline.evaluate.tasks import SkillTask
+from pipeline.evaluate.watch import count_requests
 from pipeline.facts import canonical_json
 
 ROOT = Path(__file__).parents[2]
@@ -383,10 +386,19 @@ def test_requests_of_a_limit_and_of_mutual_information_are_counted(
     assert metered[-1][1] == total
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_requests_that_a_tasks_own_code_decides_are_not_counted() -> None:
+    part = SimpleNamespace(get_config=lambda _: 2, OUTPUT_TYPE="multiple_choice", eval_docs=[{}])
+    task = SkillTask("skill", "task", "digest", "", (), {"skill": part})
+    assert count_requests(task, None) is None
+    part.doc_to_choice, part._metric_fn_list = lambda _: ["a", "b", "c"], {}
+    assert count_requests(task, None) == 6
+
+
 def test_a_store_on_a_read_only_disk_costs_no_evaluation(run: Any, tmp_path: Path) -> None:
     folder = tmp_path / "kept"
     folder.mkdir(mode=0o555)
+    if os.access(folder, os.W_OK):
+        pytest.skip("root may write anywhere")
     assert run(Store(folder)) == run(None)
 
 

@@ -45,7 +45,7 @@ def test_the_log_of_a_stage_says_what_was_not_evaluated(
     assert handed["store"].folder == Path(".mergegate/evaluations")
     assert capsys.readouterr().err == (
         "base: as evaluated before: json, tone.\n"
-        "base: policy: 1,024 samples kept from an evaluation that was interrupted.\n"
+        "base: policy: 1,024 samples taken from an unfinished evaluation.\n"
         "entry: does not read back (cut); evaluated again.\n"
     )
 
