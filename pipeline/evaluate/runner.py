@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -12,11 +12,13 @@ from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.evaluate.backend import device_of, is_known_by_digest, load_backend
+from pipeline.evaluate.batches import in_batches
 from pipeline.evaluate.generation import check_decoding, ended_row_by_row
 from pipeline.evaluate.reuse import Key, SkillResult, Store, skill_key
 from pipeline.evaluate.runtime import memory, quiet, repeatable, surroundings
 from pipeline.evaluate.scores import Samples, golden_attributes, skill_answers, skill_scores
 from pipeline.evaluate.tasks import SkillSpec, SkillTask, load_skills
+from pipeline.evaluate.watch import Say, announced, count_requests, watched
 from pipeline.facts import (
     Evaluation,
     TaskFacts,
@@ -25,7 +27,6 @@ from pipeline.facts import (
     write_evaluation,
     write_text,
 )
-from pipeline.progress import bars
 
 
 @dataclass(frozen=True)
@@ -52,13 +53,16 @@ def evaluate(
     out: Path,
     reference: str = "",
     store: Store | None = None,
+    say: Say = lambda _: None,
 ) -> Evaluation:
     """Score `variant`; write VARIANT.answers.jsonl, VARIANT.samples.jsonl and VARIANT.json to `out`.
 
     `model` and `adapter` are folders; `reference` is what the record calls them (default:
     MODEL+ADAPTER), and `model_digest` covers them. Files appear only when every skill is scored.
     A skill that `store` has is taken from there, with the bytes that evaluating it would give; where
-    it has all of them, the model is not read. Every other is kept there as soon as it is scored.
+    it has all of them, the model is not read. Every other is kept there as soon as it is scored, and batch
+    by batch until then: an evaluation that was killed asks only for what is missing. `say` is given a line as a skill
+    begins, and one as it ends.
     Raises InputError that says what is missing: a task, a metric, a field, a sample, a finite
     score, or room for a prompt.
     """
@@ -78,11 +82,17 @@ def evaluate(
                 batch_size=settings.batch_size,
             )
             check_decoding(lm, settings.max_new_tokens)
-            with _progress(lm, variant, _requests(missing, settings.limit)):
+            requests = {task.skill: count_requests(task, settings.limit) for task in missing}
+            with watched(lm, variant, requests) as progress:
                 for task in missing:
-                    results[task.skill] = _score(lm, task, skills[task.skill], settings)
-                    if store and task.skill in keys:
-                        store.write(keys[task.skill], results[task.skill])
+                    key = keys.get(task.skill)
+                    with (
+                        announced(say, variant, task.skill, requests[task.skill]),
+                        _kept_samples(lm, store, key, task.skill, progress.skip),
+                    ):
+                        results[task.skill] = _score(lm, task, skills[task.skill], settings)
+                    if store and key:
+                        store.write(key, results[task.skill])
         if store:
             store.prune()
     ordered = [results[task.skill] for task in tasks]
@@ -119,6 +129,18 @@ def _keys(
 def _kept(store: Store | None, keys: Mapping[str, Key]) -> dict[str, SkillResult]:
     found = {skill: store.read(key) for skill, key in keys.items()} if store else {}
     return {skill: result for skill, result in found.items() if result is not None}
+
+
+@contextmanager
+def _kept_samples(
+    lm: Any, store: Store | None, key: Key | None, skill: str, skip: Callable[[int], None]
+) -> Iterator[None]:
+    """Answer batch by batch, each kept in `store`, where the skill is known by a key."""
+    if store is None or key is None:
+        yield
+        return
+    with store.samples(key, skill) as kept, in_batches(lm, kept, skip):
+        yield
 
 
 def _write(out: Path, evaluation: Evaluation, results: list[SkillResult]) -> None:
@@ -179,29 +201,6 @@ def _run(lm: Any, task: SkillTask, settings: Settings) -> Samples:
 def _silent(wanted: bool) -> Iterator[None]:
     """Without what lm-eval prints while it tries batches out; what metric code prints is to be seen otherwise."""
     with redirect_stdout(StringIO()) if wanted else nullcontext():
-        yield
-
-
-def _requests(tasks: list[SkillTask], limit: int | None) -> int | None:
-    """How many requests will be made; None where a part asks several of one document."""
-    parts = [part for task in tasks for part in task.parts.values()]
-    if any(part.OUTPUT_TYPE != "generate_until" for part in parts):
-        return None
-    return sum(len(range(len(part.eval_docs))[:limit]) for part in parts)
-
-
-@contextmanager
-def _progress(lm: Any, variant: str, total: int | None) -> Iterator[None]:
-    """A bar that counts finished requests: lm-eval's backends report each one to their cache hook."""
-    from lm_eval.api.model import CacheHook
-
-    class Counter(CacheHook):  # lm-eval is imported only here
-        def add_partial(self, attr: str, req: Any, res: Any) -> None:
-            progress.advance(bar)
-
-    with bars() as progress:
-        bar = progress.add_task(f"evaluate {variant}", total=total)
-        lm.set_cache_hook(Counter(None))
         yield
 
 

@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline import progress
 from pipeline.errors import CorruptArtifactError, InputError
 from pipeline.evaluate import Settings, SkillSpec, evaluate
 from pipeline.evaluate.reuse import Store
@@ -60,6 +61,7 @@ def run(kind: str, name: str = "") -> None:
         out=variant.out,
         reference=variant.reference,
         store=store,
+        say=_say,
     )
     if store:
         _report(variant.name, store)
@@ -68,7 +70,19 @@ def run(kind: str, name: str = "") -> None:
 def _report(variant: str, store: Store) -> None:
     """For the stage's log: what was not evaluated, and what was wrong with the store."""
     reused = [f"{variant}: as evaluated before: {', '.join(store.reused)}."] if store.reused else []
-    sys.stderr.writelines(line + "\n" for line in [*reused, *store.notes])
+    resumed = [
+        f"{variant}: {skill}: {count:,} samples taken from an unfinished evaluation."
+        for skill, count in store.resumed.items()
+    ]
+    sys.stderr.writelines(line + "\n" for line in [*reused, *resumed, *store.notes])
+
+
+def _say(line: str) -> None:
+    """For who runs the stage by hand into a file or a pipe; a terminal has a bar, the release flow its own display."""
+    unseen = progress.STAGE in os.environ or progress.QUIET in os.environ
+    if not unseen and not sys.stderr.isatty():
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
 
 
 def skill_specs(params: Params) -> dict[str, SkillSpec]:

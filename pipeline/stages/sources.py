@@ -4,10 +4,15 @@ signs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pipeline.facts import write_json
 from pipeline.params import load_params
+from pipeline.progress import MB, meter
 from pipeline.release.disclosure import check_disclosure
-from pipeline.sources import pin
+from pipeline.sources import Source, pin
+from pipeline.sources.folders import regular_files
 from pipeline.stages.code import code_of_stages
 from pipeline.stages.workspace import (
     CODE,
@@ -29,8 +34,8 @@ def run() -> None:
     stated = {"base": params.base, "experts": dict(params.experts)}
     check_disclosure(stated, "params.yaml")
     references = [params.base, *params.experts.values()]
-    pins = {text: pin(open_reference(text, params.registry_uri), HASHES) for text in references}
-    write_json(SOURCES, {**stated, "pins": pins})
+    sources = {text: open_reference(text, params.registry_uri) for text in references}
+    write_json(SOURCES, {**stated, "pins": _pinned(sources)})
     write_json(ENVIRONMENT, environment())
     write_json(CODE, code_of_stages(params))
     write_json(SIGNING, signer())
@@ -42,3 +47,20 @@ def signer() -> dict[str, str]:
     from pipeline.release.keys import load_signing_key
 
     return signing(load_signing_key())
+
+
+def _pinned(sources: Mapping[str, Source]) -> dict[str, Any]:
+    """The pin of each source; every byte is read that no earlier stage has read."""
+    sizes = {text: _bytes(source) for text, source in sources.items()}
+    total, done, pins = sum(sizes.values()), 0, {}
+    with meter("hash the sources", total // MB, "MB") as progress:
+        for text, source in sources.items():
+            pins[text] = pin(source, HASHES)
+            progress.bytes_to(done := done + sizes[text], total)
+    return pins
+
+
+def _bytes(source: Source) -> int:
+    adapters = [source.adapter, *(one for one, _ in source.further)]
+    folders = [source.model.folder, *(one.folder for one in adapters if one)]
+    return sum(path.stat().st_size for folder in folders for path in regular_files(folder))
