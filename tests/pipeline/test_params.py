@@ -76,7 +76,9 @@ def test_what_is_not_plain_yaml_is_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"nowhere\.yaml: no such file here\. Run the command in the folder"):
+    with pytest.raises(
+        InputError, match=r"nowhere\.yaml: no such file here\. Run the command in the folder"
+    ):
         load_params(tmp_path / "nowhere.yaml")
 
 
