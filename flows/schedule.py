@@ -39,10 +39,9 @@ def serve(cron: str, candidate: str) -> None:
     from flows.preflight import preflight
 
     params, _ = preflight(candidate)
-    schedule = _schedule(cron)
-    url = _server()
     with _alone():
-        _serve(params.name, schedule, candidate, url)
+        schedule = _schedule(cron)
+        _serve(params.name, schedule, candidate, _server())
 
 
 def _serve(name: str, schedule: CronSchedule, candidate: str, url: str) -> None:
@@ -108,8 +107,6 @@ async def _until_stopped(runner: Any, watch: Watch) -> None:
 
 
 def _schedule(cron: str) -> CronSchedule:
-    from prefect.client.schemas.schedules import CronSchedule
-
     zone = os.environ.get("TZ") or "UTC"
     try:
         ZoneInfo(zone)
@@ -117,6 +114,8 @@ def _schedule(cron: str) -> CronSchedule:
         raise InputError(
             f"TZ is {zone!r}, which is no time zone. Use for example Europe/Berlin, or unset it for UTC."
         ) from None
+    from prefect.client.schemas.schedules import CronSchedule
+
     try:
         return CronSchedule(cron=cron, timezone=zone)
     except ValueError:
@@ -147,8 +146,9 @@ def _server() -> str:
 
 
 def _silent(url: str, error: Exception) -> EnvironmentFault:
+    why = getattr(error, "reason", error)
     return EnvironmentFault(
-        f"PREFECT_API_URL is {redacted(url)}, where no Prefect server answers ({redacted(str(error))}). "
+        f"PREFECT_API_URL is {redacted(url)}, where no Prefect server answers ({redacted(str(why))}). "
         "Start one with `prefect server start`, or mend the address, which ends in /api."
     )
 

@@ -52,7 +52,7 @@ def release_to_state(candidate: str, run: str) -> State[Any]:
             sys.stderr.write(warned.getvalue())
             return state_of(run_release(candidate, register=True))
     except Busy as busy:
-        return Completed(name="Skipped", message=str(busy))
+        return Completed(name="Skipped", message=busy.who)
     except MergegateError as error:
         return _failed(error)
     except OSError as error:
@@ -65,8 +65,8 @@ def state_of(outcome: Outcome) -> State[Any]:
     name = "Held back" if outcome.held_back else name
     version = outcome.registered.get("version")
     where = f" Version {version} of {outcome.registered['model']} is champion." if version else ""
-    message = say.news(outcome) or f"{outcome.sentence}{where}"
-    return Completed(name=name, message=f"{outcome.candidate}: {message}")
+    message = say.news(outcome) or f"{outcome.candidate}: {outcome.sentence}{where}"
+    return Completed(name=name, message=message)
 
 
 def _failed(error: MergegateError) -> State[Any]:

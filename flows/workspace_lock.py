@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +32,10 @@ _POLL_S = 0.5
 
 class Busy(EnvironmentFault):
     """Another command releases or judges in this workspace."""
+
+    def __init__(self, found: Holder | None) -> None:
+        self.who = f"{found or 'Another command that has just begun'} works in this folder."
+        super().__init__(f"One release at a time: {self.who} Wait for it to end, or use --wait.")
 
 
 @dataclass(frozen=True)
@@ -133,7 +137,7 @@ def forget(workspace: Path = Path()) -> None:
     descriptor = _open(workspace / LOCK)
     try:
         if not _try(descriptor):
-            raise _busy(_read(descriptor))
+            raise Busy(_read(descriptor))
         os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
@@ -158,18 +162,11 @@ def _acquire(wait: bool) -> int:
         if removed:  # with the folder around it: another file has the name now
             continue
         if not wait:
-            raise _busy(found)
+            raise Busy(found)
         if not said:
             _say(f"waits for {found or 'another command'} to end.")
             said = True
         time.sleep(_POLL_S)
-
-
-def _busy(found: Holder | None) -> Busy:
-    who = str(found or "another command that has just begun")
-    return Busy(
-        f"One release at a time: {who} works in this folder. Wait for it to end, or use --wait."
-    )
 
 
 def _open(path: Path) -> int:
@@ -239,5 +236,6 @@ def _write(descriptor: int, holder: Holder) -> None:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"mergegate: {text}\n")
-    sys.stderr.flush()
+    with suppress(OSError):  # nobody reads it any more
+        sys.stderr.write(f"mergegate: {text}\n")
+        sys.stderr.flush()
