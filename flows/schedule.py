@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import os
 import signal
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from flows import workspace_lock
 from pipeline.errors import EnvironmentFault, InputError
 from pipeline.private import private_folder
 from pipeline.redaction import redacted
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 LOCK = Path(".mergegate/schedule.lock")
 FLOW = "flows.scheduled.scheduled_release"
 _ANSWER_S = 5.0  # for a server to say that it is there
+_EXIT_S, _PAUSE_S = 10.0, 0.1  # for the process of a run that has ended to exit
 
 
 def serve(cron: str, candidate: str) -> None:
@@ -87,15 +90,17 @@ def _deploy(runner: Any, name: str, schedule: CronSchedule, candidate: str) -> U
 
 
 async def _until_stopped(runner: Any, watch: Watch) -> None:
-    """Run the runner until SIGINT or SIGTERM, which stop a run that is under way."""
+    """Run the runner until SIGINT or SIGTERM, which stop a run that is under way. A second signal ends all at once."""
 
     def stop(*_: object) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
         watch.say("stopping: no further runs are made, and one that is under way is cancelled.")
-        runner.handle_sigterm()
+        runner.execute_in_background(_stop, runner)
 
     async def install() -> None:
         while not runner.started:  # it installs its own handler, and would not stop in order before
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(_PAUSE_S)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)
 
@@ -104,6 +109,16 @@ async def _until_stopped(runner: Any, watch: Watch) -> None:
         await runner.start()
     finally:
         installing.cancel()
+
+
+async def _stop(runner: Any) -> None:
+    """Stop the runner, but let a run that has ended exit first: Prefect would set it to cancelled."""
+    until = time.monotonic() + _EXIT_S
+    while runner._process_manager.flow_run_count() and time.monotonic() < until:
+        if (working := workspace_lock.holder()) and working.by == "schedule":
+            break
+        await asyncio.sleep(_PAUSE_S)
+    await runner.astop()
 
 
 def _schedule(cron: str) -> CronSchedule:
