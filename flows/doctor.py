@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from flows import workspace_lock
 from pipeline.errors import MergegateError
 from pipeline.redaction import redacted
 from pipeline.release.changes import adopt, restore
@@ -83,6 +85,7 @@ def examine(patient: Patient) -> tuple[Ailment, ...]:
     ]
     if patient.workspace is not None:
         parts.append(examine_disk(patient.workspace, BUILD, KEPT, cache=not patient.quick))
+        parts.append(_examine_lock(patient.workspace))
     return tuple(ailment for part in parts for ailment in _examined(part))
 
 
@@ -122,6 +125,14 @@ def look(patient: Patient) -> Examination:
     found = examine(patient)
     left = tuple((a, "--mend mends it" if a.mend else a.remedy) for a in found)
     return patient.examined(found, (), left)
+
+
+def _examine_lock(workspace: Path) -> Iterator[Ailment]:
+    """A release that died in the workspace, and was not followed by another."""
+    if died := workspace_lock.left_behind(workspace):
+        message = f"{died} died. The next release goes on from its last finished stage."
+        forget = partial(workspace_lock.forget, workspace)
+        yield Ailment("release-died", died.candidate, message, mend=forget)
 
 
 def _examined(part: Iterator[Ailment]) -> Iterator[Ailment]:

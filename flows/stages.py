@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
+from flows.stage_progress import forget_progress
 from flows.torn_lock import LOCK, mend_lock
 from pipeline.errors import EnvironmentFault, InputError, MergegateError
 from pipeline.facts import read_json
@@ -31,6 +32,9 @@ LOGS = Path(".mergegate/logs")
 FAILURES = Path(".mergegate/failures")
 
 State = Literal["ran", "restored", "unchanged"]
+
+_ADVERTISED = "Having any troubles?"  # how DVC ends the report of a fault of its own
+_WORDS = 120
 
 
 def levels(params: Params, candidate: str) -> list[list[str]]:
@@ -110,6 +114,7 @@ def reproduce(stage: str, *, force: bool = False) -> State:
     """Run one stage if DVC finds it out of date (or `force`). Raises what the stage reported."""
     failure = FAILURES / f"{stage}.json"
     failure.unlink(missing_ok=True)
+    forget_progress(stage)
     done = _dvc("repro", "--single-item", *(["--force"] if force else []), stage)
     if done.returncode:
         with suppress(OSError):  # on a full disk the stage's own words matter more than its log
@@ -145,14 +150,15 @@ def _run_dvc(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
-        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        preexec_fn=die_with_parent,
     )
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """On Linux, end when the release is killed, so that a second one does not meet the first one's stages."""
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
 def _failure(stage: str, report: Path, output: str) -> MergegateError:
@@ -171,8 +177,7 @@ def _failure(stage: str, report: Path, output: str) -> MergegateError:
 
 def _dvc_failure(what: str, output: str) -> MergegateError:
     """DVC itself failed: its own last words are the best description there is."""
-    errors = [line for line in output.splitlines() if line.startswith("ERROR")]
-    words = redacted(" ".join(" ".join(errors or output.splitlines()).split()[-80:]))
+    words = redacted(_last_words(output))
     if f"{LOCK}' validation failed" in output or f"{LOCK}' is invalid" in output:
         return InputError(
             f"{LOCK}: DVC cannot read it ({what}): {words} Take it from git (`git checkout {LOCK}`), resolve what "
@@ -191,3 +196,12 @@ def _dvc_failure(what: str, output: str) -> MergegateError:
     if "is invalid" in output or "extra keys not allowed" in output:
         return InputError(f"dvc.yaml: DVC cannot read it ({what}): {words}")
     return EnvironmentFault(f"{what}: DVC failed: {words}")
+
+
+def _last_words(output: str) -> str:
+    """DVC's errors with the lines that belong to them, such as who blocks a path; without errors, its last words."""
+    lines = [line for line in output.splitlines() if not line.startswith(_ADVERTISED)]
+    first = next((n for n, line in enumerate(lines) if line.startswith("ERROR")), None)
+    if first is None:
+        return " ".join(" ".join(lines).split()[-_WORDS:])
+    return " ".join(" ".join(lines[first:]).split()[:_WORDS])

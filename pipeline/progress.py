@@ -28,6 +28,8 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from pipeline.private import private_folder
+
 FOLDER = Path(".mergegate/progress")
 STAGE = "DVC_STAGE"  # set by DVC, in the environment of a stage that it runs
 QUIET = "MERGEGATE_QUIET"  # set by --quiet, inherited by stages
@@ -162,7 +164,7 @@ class Meter:
             "at": time.time(),
         }
         with suppress(OSError):  # what is shown of the work must not end it
-            file.parent.mkdir(parents=True, exist_ok=True)
+            private_folder(file.parent)
             part = _part(file)
             part.write_text(json.dumps(value) + "\n", encoding="utf-8")
             part.replace(file)

@@ -4,7 +4,7 @@ from flows.say.console import as_json, escape, failure, line, note, terminal
 from flows.say.merges import adapter, estimate, merged
 from flows.say.registry import champion_at, ledger, status
 from flows.say.serving import answered, rolled_back, serving
-from flows.say.verdicts import findings, findings_json, outcome, score_table, shown
+from flows.say.verdicts import findings, findings_json, news, outcome, score_table, shown
 
 __all__ = [
     "adapter",
@@ -19,6 +19,7 @@ __all__ = [
     "ledger",
     "line",
     "merged",
+    "news",
     "note",
     "outcome",
     "rolled_back",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from flows.say.console import escape, facts, table, terminal
+from flows.say.console import escape, facts, moment, table, terminal
 
 if TYPE_CHECKING:
     from flows.record import Outcome
@@ -21,8 +21,9 @@ _OUTCOME = {"promote": "green", "reject": "red", "inconclusive": "yellow", "cann
 
 def outcome(ended: Outcome) -> None:
     """The verdict in a sentence, its reasons by artifact, the table of variants, and where it was recorded."""
-    console, colour = terminal(), _OUTCOME[ended.outcome]
-    console.print(f"[bold {colour}]{ended.candidate}[/]  {escape(ended.sentence)}")
+    console, colour = terminal(), "yellow" if ended.held_back else _OUTCOME[ended.outcome]
+    for text in [*filter(None, [news(ended)]), ended.sentence]:
+        console.print(f"[bold {colour}]{ended.candidate}[/]  {escape(text)}")
     if ended.changed:
         what = " and ".join(ended.changed)
         console.print(
@@ -42,6 +43,20 @@ def outcome(ended: Outcome) -> None:
     if registered:
         console.print()
         facts("registered in MLflow", registered)
+
+
+def news(ended: Outcome) -> str:
+    """What stands above the verdict: that the merge is held back, or that nothing changed; "" for neither."""
+    model, version = ended.registered.get("model"), ended.registered.get("version")
+    if ended.held_back:
+        return (
+            f"Held back: version {version} of {model} is not made champion again: {ended.held_back}. "
+            f"`mergegate rollback {model} --to {version}` lets it serve."
+        )
+    if ended.unchanged:
+        since = moment(ended.registered["champion_since"])
+        return f"Nothing changed since {since}: version {version} of {model} is champion."
+    return ""
 
 
 def score_table(scores: Mapping[str, Mapping[str, float | None]]) -> Table:

@@ -148,6 +148,7 @@ def test_releasing_twice_changes_nothing(released: dict[str, Any], server: dict[
     before = report(command("status", "--json", cwd=folder))
     again = command("--quiet", "release", "tuned", "--json", cwd=folder, env=server)
     assert again.returncode == 0, again.stderr
+    assert report(again)["unchanged"] is True
     assert report(command("status", "--json", cwd=folder)) == before
 
 
@@ -219,6 +220,19 @@ def test_rolling_back_makes_the_unmerged_set_champion_and_twice_is_once(
     state = report(command("status", "--json", cwd=folder))
     assert state["champion"]["kind"] == "unmerged"
     assert [entry["rolled_back"] for entry in state["history"]] == [None, "a trial"]
+
+
+def test_a_merge_that_was_rolled_back_is_held_back_when_it_is_released_again(
+    released: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = clone(released["folder"], tmp_path / "workspace")
+    command("rollback", "harbor-support", "--why", "tone complaints", cwd=folder)
+    done = command("--quiet", "release", "tuned", "--json", cwd=folder)
+    ended = report(done)
+    assert done.returncode == ended["exit_code"] == 7, done.stderr
+    assert (ended["outcome"], ended["unchanged"]) == ("promote", False)
+    assert "tone complaints" in ended["held_back"]
+    assert report(command("status", "--json", cwd=folder))["champion"]["kind"] == "unmerged"
 
 
 def test_an_adapter_trained_without_refusals_is_vetoed(

@@ -147,6 +147,26 @@ def test_a_schedule_without_a_server_says_how_to_start_one(workspace: Path) -> N
     assert "prefect server start" in done.stderr
 
 
+def test_a_schedule_whose_server_does_not_answer_says_so(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workspace / ".dvc").mkdir()
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    done = run("schedule", "--cron", "0 3 * * 1", cwd=workspace)
+    assert done.returncode == 6
+    assert "http://127.0.0.1:9/api, where no Prefect server answers" in done.stderr
+
+
+def test_a_time_zone_that_does_not_exist_is_not_taken_for_a_bad_cron_line(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workspace / ".dvc").mkdir()
+    monkeypatch.setenv("TZ", "Moon/Base")
+    done = run("schedule", "--cron", "0 3 * * 1", cwd=workspace)
+    assert done.returncode == 2
+    assert "TZ is 'Moon/Base'" in done.stderr
+
+
 def test_status_of_a_registry_that_is_not_there_is_the_environments_fault(tmp_path: Path) -> None:
     done = run("status", "nobody", "--uri", "sqlite:///nowhere/mlflow.db", cwd=tmp_path)
     assert done.returncode in (2, 6)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -173,3 +175,19 @@ def test_a_lock_that_git_ignores_is_bad_input(
     (tmp_path / ".gitignore").write_text("dvc.lock\n")
     with pytest.raises(InputError, match=r"dvc\.lock: git ignores it"):
         stages.reproduce("merge")
+
+
+def test_a_path_that_another_dvc_works_on_is_told_with_who_works_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    stage = {"cmd": "touch out", "outs": ["out"]}
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"merge": stage}}))
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"], check=True)
+    blocker = {"pid": os.getpid(), "cmd": "dvc repro somewhere"}
+    noted = {"write": {str(tmp_path / "out"): blocker}, "read": {}}
+    (tmp_path / ".dvc" / "tmp" / "rwlock").write_text(json.dumps(noted))
+    with pytest.raises(EnvironmentFault) as caught:
+        stages.reproduce("merge")
+    assert f"(PID {os.getpid()}): dvc repro somewhere" in str(caught.value)
