@@ -7,7 +7,7 @@ loaded at the first request. A path may begin with how to answer it: /say=Hello&
 
     say=TEXT         this instead of any answer      silent=1    messages without content
     no-logprobs=1    refuse to give them             extra=N     tokens that another chat template would add
-    dtype=bfloat16   compute so
+    dtype=bfloat16   compute so                      gone=1      refuse the request
 """
 
 from __future__ import annotations
@@ -126,7 +126,9 @@ class Handler(BaseHTTPRequestHandler):
             sys.stdout.write("out of memory\n")
             sys.stdout.flush()
             os._exit(3)
-        if "no-logprobs" in asked and body.get("logprobs"):
+        if "gone" in asked:
+            self.reply(404, {"error": "no such path"})
+        elif "no-logprobs" in asked and body.get("logprobs"):
             self.reply(400, {"error": "logprobs are not supported"})
         elif path == "chat/completions":
             self.reply(200, self.chat(body, asked))

@@ -193,10 +193,39 @@ def test_a_log_likelihood_over_chat_ends_in_words(run: Any, running: Endpoint, t
     assert run(running, COMPLETIONS, skills=skills).scores
 
 
-def test_a_server_that_cannot_be_reached_is_a_fault_of_the_environment(run: Any) -> None:
+@pytest.mark.parametrize("concurrent", [1, 4])
+@pytest.mark.parametrize("trusted", ["", "Ann Lee"])
+def test_a_server_that_cannot_be_reached_is_a_fault_of_the_environment(
+    run: Any, concurrent: int, trusted: str
+) -> None:
     nowhere = Endpoint("http://127.0.0.1:9", "x")
+    arguments = {"num_concurrent": concurrent, "max_retries": 1}
+    settings = Settings(CHAT, arguments, batch_size=1, max_new_tokens=6)
     with pytest.raises(EnvironmentFault, match=r"server behind local-chat-completions failed"):
-        run(nowhere)
+        run(None, settings=settings, behind=Behind(PROBES, trusted, nowhere))
+
+
+def test_a_request_that_is_refused_is_input(run: Any, running: Endpoint) -> None:
+    with pytest.raises(InputError, match=r"refuses a request .*404.*no such path"):
+        run(as_(running, "gone=1"))
+
+
+def test_requests_beside_each_other_give_the_same_scores(
+    run: Any, running: Endpoint, tmp_path: Path
+) -> None:
+    settings = Settings(CHAT, {"num_concurrent": 4}, 1, max_new_tokens=6, system="order yes")
+    beside = run(running, settings=settings, out=tmp_path / "beside")
+    assert beside.scores == run(running).scores
+
+
+def test_weights_that_do_not_fit_into_the_memory_need_a_person(
+    run: Any, running: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.evaluate.served.weights.memory", lambda: 1000)
+    with pytest.raises(
+        InputError, match=r"GB as float32, .* `evaluate\.served_by: \{trusted: NAME\}`"
+    ):
+        run(running)
 
 
 def test_a_server_without_health_and_models_is_waited_for_by_a_completion(model: Path) -> None:

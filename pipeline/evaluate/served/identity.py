@@ -12,7 +12,7 @@ from pipeline.evaluate.backend import PROBED, Endpoint, is_served
 from pipeline.evaluate.chat import token_ids
 from pipeline.evaluate.served.failures import in_words, refuse_silence
 from pipeline.evaluate.served.probes import NEW_TOKENS, Answer, Probe, asked
-from pipeline.evaluate.served.weights import LIMIT, Reading, Token, Weights
+from pipeline.evaluate.served.weights import LIMIT, Reading, Token, Weights, every_core
 from pipeline.facts import Served
 from pipeline.strict import shown
 
@@ -54,9 +54,10 @@ def identified(
         return Served("unidentified")
     with in_words(backend, "The probes"):
         answers = [asked(lm, system, probe) for probe in behind.probes]
-    weights = Weights(model, adapter)
-    prompts = [token_ids(weights.tokenizer, system, probe.prompt) for probe in behind.probes]
-    readings = [weights.read(*pair) for pair in zip(prompts, answers, strict=True)]
+    with every_core():
+        weights = Weights(model, adapter)
+        prompts = [token_ids(weights.tokenizer, system, probe.prompt) for probe in behind.probes]
+        readings = [weights.read(*pair) for pair in zip(prompts, answers, strict=True)]
     seen = [_Seen(*one) for one in zip(behind.probes, prompts, answers, readings, strict=True)]
     told = {number: one.fault(weights) for number, one in enumerate(seen, start=1)}
     if faults := {number: words for number, words in told.items() if words}:

@@ -77,23 +77,21 @@ def probes_of(golden: Mapping[str, Sequence[Path]], count: int = PROBES) -> tupl
 def asked(lm: Any, system: str, probe: Probe) -> Answer:
     """The greedy answer of the server behind an lm-eval API model, of at most NEW_TOKENS tokens.
 
-    Asked with log-probabilities, and without where the server refuses them. Raises EnvironmentFault where there is
-    no answer that reads as one of OpenAI's API, requests.RequestException where there is none at all.
+    Asked with log-probabilities, and without where the server refuses them. Raises EnvironmentFault where the answer is
+    not one of OpenAI's API, requests.RequestException where there is none or the request is refused.
     """
     body = _body(lm, system, probe.prompt)
     wanted: dict[str, Any] = {"logprobs": True} if "messages" in body else {"logprobs": 1}
-    refused, value = _post(lm, {**body, **wanted})
-    if refused:
-        refused, value = _post(lm, body)
+    found = _post(lm, {**body, **wanted})
+    if not found.ok:
+        found = _post(lm, body)
+    found.raise_for_status()
     try:
-        if not refused:
-            return _answer(value)
+        return _answer(found.json())
     except (KeyError, IndexError, TypeError, ValueError, AttributeError):
-        pass
-    raise EnvironmentFault(
-        f"{lm.base_url}: what the server answers is not what OpenAI's API gives"
-        f"{f' (HTTP status {refused})' if refused else ''}: {str(value)[:300]}"
-    )
+        raise EnvironmentFault(
+            f"{lm.base_url}: what the server answers is not what OpenAI's API gives: {found.text[:300]}"
+        ) from None
 
 
 def _body(lm: Any, system: str, prompt: str) -> dict[str, Any]:
@@ -110,23 +108,17 @@ def _body(lm: Any, system: str, prompt: str) -> dict[str, Any]:
     return body
 
 
-def _post(lm: Any, body: Mapping[str, Any]) -> tuple[int, Any]:
-    """(0, the JSON of the answer), or (status, its text) where the request is refused."""
+def _post(lm: Any, body: Mapping[str, Any]) -> Any:
+    """The answer to a request, as lm-eval would send it; a requests.Response."""
     import requests
 
-    answer = requests.post(
+    return requests.post(
         lm.base_url,
         json=body,
         headers=lm.header,
         verify=lm.verify_certificate,
         timeout=lm.timeout,
     )
-    if not answer.ok:
-        return answer.status_code, answer.text
-    try:
-        return 0, answer.json()
-    except ValueError:
-        return answer.status_code, answer.text
 
 
 def _answer(value: Mapping[str, Any]) -> Answer:

@@ -7,8 +7,11 @@ generated here; its tokens are read by the model, and each must be the likeliest
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from pipeline.evaluate.served.probes import NEW_TOKENS, Answer
 # Nats. Measured in docs/evaluation.md: engines of half precision stay below it, other weights do not.
 LIMIT = 0.5
 _BROKEN = "\N{REPLACEMENT CHARACTER}"  # a character whose last bytes are in the next token
+_PACKED = 8  # weights of 4 bits in one number of a tensor that is called packed
 _HIDDEN = 3  # tokens by which an answer that was cut may be shorter than asked, since its end does not show
 
 
@@ -135,7 +139,8 @@ class Weights:
 
     def _begins(self, text: str, ids: Sequence[int]) -> bool:
         begun = self._text(ids).rstrip(_BROKEN)
-        return text.lstrip().startswith(begun.lstrip())
+        # A server may leave out white space at both ends.
+        return text.lstrip().startswith(begun.lstrip()) or text.strip() == begun.strip()
 
     def _end(self, prompt: Sequence[int], ids: Sequence[int]) -> Token:
         """The likeliest of the tokens that end an answer, after all others."""
@@ -150,7 +155,7 @@ class Weights:
     def _differences(self, tokens: Sequence[Token], answer: Answer) -> tuple[float, ...]:
         """By how many nats the server's log-probabilities differ, where its tokens are those read here.
 
-        None where all are zero: some servers give those of a greedy choice, which is certain.
+        Nothing where all are zero: some servers give those of a greedy choice, which is certain.
         """
         pieces = answer.pieces[: len(tokens)]
         same = len(pieces) == len(tokens) and all(
@@ -175,19 +180,30 @@ class Weights:
         return logits[0].float().log_softmax(-1)
 
 
+@contextmanager
+def every_core() -> Iterator[None]:
+    """Compute on all cores until the block ends: what is compared within a limit need not repeat bit for bit."""
+    import torch
+
+    threads = torch.get_num_threads()
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _check_room(folder: Path) -> None:
-    """Refuse weights that do not fit into the memory as float32. A packed weight counts as it lies in the file."""
+    """Refuse weights that do not fit into the memory as float32."""
     from safetensors import safe_open
 
     needed = 0
     for path in folder.glob("*.safetensors"):
         with safe_open(path, "pt") as file:
             for name in file.keys():  # noqa: SIM118
-                shape = file.get_slice(name).get_shape()
-                count = 1
-                for length in shape:
-                    count *= length
-                needed += 4 * count
+                packed = _PACKED if name.endswith("_packed") else 1
+                needed += 4 * packed * prod(file.get_slice(name).get_shape())
     if needed > memory():
         raise InputError(
             f"{folder}: {needed / 1e9:.1f} GB as float32, and this machine has {memory() / 1e9:.1f} GB, so what a "
