@@ -35,6 +35,7 @@ def preflight(candidate: str) -> tuple[Params, str]:
         _policy_faults(params),
         file_faults(params),
         _stacked_experts(params),
+        _serving(params),
     )
     if faults := [fault for faults in found for fault in faults]:
         raise InputError.of(faults)
@@ -115,6 +116,14 @@ def _stacked_experts(params: Params) -> list[str]:
         for name, text in params.experts.items()
         if Reference.parse(text).further
     ]
+
+
+def _serving(params: Params) -> list[str]:
+    """Where backend, server and tasks do not fit each other."""
+    from pipeline.evaluate.served.plan import serving_faults
+
+    adapters = any(Reference.parse(text).adapter for text in params.experts.values())
+    return serving_faults(params.evaluate, adapters=adapters)
 
 
 # What a release needs that other commands do without: dvc.yaml refers to these keys by ${...}.

@@ -29,13 +29,14 @@ def code_digest() -> str:
     return _digest(_names())
 
 
-def code_digest_of(*modules: str) -> str:
+def code_digest_of(*modules: str, unused: Collection[str] = ()) -> str:
     """SHA-256 over `modules` and what they import of `pipeline` and `gates`, at any level and within functions.
 
     Args:
         modules: dotted names. Files of merge methods count only where they, or what imports them by name, are given.
+        unused: modules that are imported and do not run, with what only they import.
     """
-    return _digest(_closure(modules))
+    return _digest(_closure(modules, unused))
 
 
 @cache
@@ -57,12 +58,12 @@ def _registered(function: ast.FunctionDef) -> Iterator[str]:
             yield from (str(a.value) for a in decorator.args if isinstance(a, ast.Constant))
 
 
-def _closure(modules: Collection[str]) -> set[str]:
+def _closure(modules: Collection[str], unused: Collection[str]) -> set[str]:
     found: set[str] = set()
     due = [name for module in modules for name in _with_parents(module)]
     while due:
         name = due.pop()
-        if name not in found:
+        if name not in found and name not in unused:
             found.add(name)
             due += _imports(name)
     return found

@@ -68,6 +68,9 @@ class EvaluateParams:
     golden: Path | None
     limit: int | None  # first N samples of each set: for trials, never for a release
     skills: Mapping[str, Skill]
+    serve: str = ""  # the command that serves a variant, with {model} and {port}; "" without one
+    serve_timeout: int = 600  # seconds until that server must answer
+    trusted: str = ""  # who vouches that a server has the weights; "" where it is checked
 
 
 @dataclass(frozen=True)
@@ -178,9 +181,23 @@ def _evaluate(value: Any, where: str, faults: list[str]) -> EvaluateParams:
             name: _skill(name, spec, golden, f"{where}.skills.{name}", faults)
             for name, spec in skills.items()
         },
+        serve=fields.get("serve", text, "a command with {model} and {port}", ""),
+        serve_timeout=fields.get("serve_timeout", whole(1), "seconds, a whole number", 600),
+        trusted=_trusted(fields, faults),
     )
     fields.done()
     return params
+
+
+def _trusted(fields: Fields, faults: list[str]) -> str:
+    """evaluate.served_by.trusted: the person who vouches for the server; "" where there is none."""
+    must = "a mapping `trusted: NAME`, the person who vouches for the server"
+    if not (given := fields.get("served_by", filled(mapping), must, None)):
+        return ""
+    inner = Fields(given, f"{fields.where}.served_by", faults)
+    name = inner.get("trusted", text, "the name of the person who vouches for the server")
+    inner.done()
+    return str(name or "")
 
 
 def _skill(name: str, value: Any, golden: Path | None, where: str, faults: list[str]) -> Skill:

@@ -17,6 +17,8 @@ from pipeline.evaluate.generation import check_decoding, ended_row_by_row
 from pipeline.evaluate.reuse import Key, SkillResult, Store, skill_key
 from pipeline.evaluate.runtime import memory, quiet, repeatable, surroundings
 from pipeline.evaluate.scores import Samples, golden_attributes, skill_answers, skill_scores
+from pipeline.evaluate.served.failures import in_words
+from pipeline.evaluate.served.identity import Behind, identified
 from pipeline.evaluate.tasks import SkillSpec, SkillTask, load_skills
 from pipeline.evaluate.watch import Say, announced, count_requests, watched
 from pipeline.facts import (
@@ -40,6 +42,7 @@ class Settings:
     system: str = ""  # the system message; none where empty
     seed: int = 0
     limit: int | None = None  # the first N samples of each set: for trials, never for a release
+    serve: str = ""  # the command by which mergegate starts a server for each variant
 
 
 def evaluate(
@@ -53,6 +56,7 @@ def evaluate(
     out: Path,
     reference: str = "",
     store: Store | None = None,
+    behind: Behind | None = None,
     say: Say = lambda _: None,
 ) -> Evaluation:
     """Score `variant`; write VARIANT.answers.jsonl, VARIANT.samples.jsonl and VARIANT.json to `out`.
@@ -61,8 +65,8 @@ def evaluate(
     MODEL+ADAPTER), and `model_digest` covers them. Files appear only when every skill is scored.
     A skill that `store` has is taken from there, with the bytes that evaluating it would give; where
     it has all of them, the model is not read. Every other is kept there as soon as it is scored, and batch
-    by batch until then: an evaluation that was killed asks only for what is missing. `say` is given a line as a skill
-    begins, and one as it ends.
+    by batch until then: an evaluation that was killed asks only for what is missing. `behind` says where the server of
+    a served backend is, and how its weights are identified. `say` is given a line as a skill begins and as it ends.
     Raises InputError that says what is missing: a task, a metric, a field, a sample, a finite
     score, or room for a prompt.
     """
@@ -71,7 +75,7 @@ def evaluate(
         for task in tasks:  # before the model is read
             golden_attributes(task, skills[task.skill].attributes)
         keys = _keys(tasks, skills, model_digest, settings) if store else {}
-        results = _kept(store, keys)
+        results, served = _kept(store, keys), None
         if missing := [task for task in tasks if task.skill not in results]:
             lm = load_backend(
                 settings.backend,
@@ -80,8 +84,18 @@ def evaluate(
                 model=model,
                 adapter=adapter,
                 batch_size=settings.batch_size,
+                endpoint=behind.endpoint if behind else None,
             )
             check_decoding(lm, settings.max_new_tokens)
+            served = identified(
+                lm,
+                settings.backend,
+                behind,
+                variant=variant,
+                model=Path(model),
+                adapter=adapter,
+                system=settings.system,
+            )
             requests = {task.skill: count_requests(task, settings.limit) for task in missing}
             with watched(lm, variant, requests) as progress:
                 for task in missing:
@@ -104,6 +118,7 @@ def evaluate(
         settings={**_facts(settings), "prompts_digest": _prompts_digest(ordered)},
         tasks={task.skill: results[task.skill].facts for task in tasks},
         scores=tuple(score for result in ordered for score in result.scores),
+        served=served,
     )
     _write(out, evaluation, ordered)
     return evaluation
@@ -157,7 +172,10 @@ def _score(lm: Any, task: SkillTask, spec: SkillSpec, settings: Settings) -> Ski
     By itself and with fresh generators: together with others its prompts would be padded otherwise,
     and its scores depend on which skills stand beside it.
     """
-    with repeatable(settings.seed):
+    with (
+        repeatable(settings.seed),
+        in_words(settings.backend, f"params.yaml: evaluate.skills.{task.skill}"),
+    ):
         samples = _run(lm, task, settings)
     _check_truncation(lm, samples)
     scored = {(part, sample["doc_id"]) for part in task.parts for sample in samples[part]}
@@ -205,11 +223,13 @@ def _silent(wanted: bool) -> Iterator[None]:
 
 
 def _check_truncation(lm: Any, samples: Samples) -> None:
-    """Refuse prompts that the Hugging Face backend would have cut from the left with no more than a log line."""
+    """Refuse prompts that lm-eval would have cut from the left with no more than a log line."""
+    from lm_eval.models.api_models import TemplateAPI
     from lm_eval.models.huggingface import HFLM
 
-    if not isinstance(lm, HFLM):
+    if not isinstance(lm, HFLM) and not (isinstance(lm, TemplateAPI) and lm.tokenized_requests):
         return
+    longest = lm.max_gen_toks if isinstance(lm, HFLM) else lm._max_gen_toks
     cut = [
         f"{part}:{sample['doc_id']} ({length} tokens)"
         for part, rows in samples.items()
@@ -217,7 +237,7 @@ def _check_truncation(lm: Any, samples: Samples) -> None:
         for prompt, arguments, *_ in sample["arguments"]
         if isinstance(arguments, dict)
         and (length := len(lm.tok_encode(prompt)))
-        > lm.max_length - arguments.get("max_gen_toks", lm.max_gen_toks)
+        > lm.max_length - arguments.get("max_gen_toks", longest)
     ]
     if cut:
         raise InputError(
@@ -242,6 +262,7 @@ def _facts(settings: Settings) -> dict[str, Any]:
         "seed": settings.seed,
         "limit": settings.limit,
         "device": device_of(settings.backend, settings.model_args),
+        **({"serve": settings.serve} if settings.serve else {}),
     }
 
 

@@ -39,12 +39,19 @@ def code_of_stages(params: Params) -> dict[str, Any]:
     methods = {name: _method_of(path) for name, path in params.candidates.items()}
     return {
         "package": code_digest(),
-        "stages": {name: code_digest_of(f"{_HERE}.{name}") for name in NAMES},
+        "stages": {
+            name: code_digest_of(f"{_HERE}.{name}", unused=_unused(params)) for name in NAMES
+        },
         "merges": {
             name: merge_digest(method)
             for name, method in {**methods, "plain": "task_arithmetic"}.items()
         },
     }
+
+
+def _unused(params: Params) -> tuple[str, ...]:
+    """Modules that no stage runs: what merges an adapter for a server, where no server is started."""
+    return () if params.evaluate.serve else ("pipeline.evaluate.served.folder",)
 
 
 def _method_of(recipe: Path) -> str | None:

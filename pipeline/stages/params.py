@@ -26,10 +26,12 @@ def run() -> None:
 def resolved(params: Params) -> dict[str, Any]:
     """The content of build/params.json: JSON values, by the keys of params.yaml.
 
-    `experts` has references alone, their `domains` stand apart; so do `jobs`, on which no result depends. The
-    registry's address is as it is written, since one that comes from the environment may hold a password.
+    `experts` has references alone, their `domains` stand apart; so do `jobs`, on which no result depends, and the
+    patience with a server is left out for the same reason. The registry's address is as it is written, since one that
+    comes from the environment may hold a password.
     """
     evaluate = asdict(params.evaluate)
+    del evaluate["serve_timeout"]
     stated = load_yaml(Path("params.yaml")).get("registry") or {}
     journal = params.registry_journal
     return {

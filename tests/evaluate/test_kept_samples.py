@@ -297,7 +297,9 @@ def test_what_follows_a_torn_line_is_read(tmp_path: Path) -> None:
     assert notes == [f"{path}: does not read back (2 batches); evaluated again."]
 
 
-@pytest.mark.parametrize("answer", [float("-inf"), "\ud800", object()], ids=repr)
+@pytest.mark.parametrize(
+    "answer", [float("-inf"), "\ud800", object()], ids=["infinity", "half a pair", "object"]
+)
 def test_an_answer_that_json_does_not_have_is_not_kept(tmp_path: Path, answer: Any) -> None:
     kept = KeptAnswers(tmp_path / SAMPLES, "key", [], 1 << 20)
     kept.add("a", [answer])

@@ -133,3 +133,16 @@ def test_what_is_not_installed_is_said_before_hours_of_stages(
         preflight("")
     assert "pip install 'mergegate[quantize]'" in str(refused.value)
     assert "evaluate.backend is vllm, and the package vllm is not installed" in str(refused.value)
+
+
+def test_every_fault_of_serving_is_told_at_once(workspace: Path) -> None:
+    path = workspace / "params.yaml"
+    params = yaml.safe_load(path.read_text(encoding="utf-8"))
+    params["evaluate"] |= {"backend": "local-chat-completions", "batch_size": "auto"}
+    params["evaluate"]["model_args"] = {"model": "harbor"}
+    path.write_text(yaml.safe_dump(params), encoding="utf-8")
+    with pytest.raises(
+        InputError,
+        match=r"(?s)batch_size is auto.*no value of model_args contains \{variant\}.*base_url is missing",
+    ):
+        preflight("")
