@@ -11,7 +11,7 @@ from flows.workspace_journal import Kept, journal_of
 from pipeline.errors import InputError
 from pipeline.facts import read_json
 from pipeline.params import Params
-from pipeline.stages.workspace import BUILD, CACHE, SOURCES
+from pipeline.stages.workspace import BUILD, CACHE, SOURCES, known_hashes
 
 # The exit code of the command for each outcome of the gate.
 EXIT_CODES = {"promote": 0, "reject": 3, "inconclusive": 4, "cannot judge": 5}
@@ -189,7 +189,8 @@ def read_status(uri: str, name: str) -> dict[str, Any]:
     from pipeline.release import status
 
     kept = journal_of(uri, name)
-    return _noted(status(uri, name, kept.path, whole=kept.whole), kept)
+    found = status(uri, name, kept.path, whole=kept.whole, hashes=known_hashes())
+    return _noted(found, kept)
 
 
 def read_champion_at(uri: str, name: str, when: str) -> dict[str, Any]:
@@ -228,5 +229,5 @@ def roll_back(
 
     if rehearse:
         return release.rehearse(uri, name, CACHE, to=to).to_json()
-    moved = release.rollback(uri, name, why, CACHE, to=to, thorough=thorough, journal=journal)
-    return moved.to_json()
+    options: dict[str, Any] = {"to": to, "thorough": thorough, "journal": journal}
+    return release.rollback(uri, name, why, CACHE, hashes=known_hashes(), **options).to_json()

@@ -39,6 +39,11 @@ _PACKAGES = (
 )
 
 
+def known_hashes() -> Path | None:
+    """The cache of digests where the current folder is a workspace; None elsewhere, where nothing is to be left."""
+    return HASHES if Path("params.yaml").is_file() else None
+
+
 def environment() -> dict[str, str]:
     """Versions of all that results depend on; `code` is the SHA-256 of mergegate's own modules."""
     found = {"python": platform.python_version(), "machine": platform.machine()}
