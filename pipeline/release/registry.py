@@ -19,6 +19,7 @@ from pipeline.release import store
 from pipeline.release.bundle import CARD, read_bundle
 from pipeline.release.card import comparison_markdown
 from pipeline.release.changes import Change, check_expected, move_champion, settle
+from pipeline.release.inventory import member_digests, source_digests
 from pipeline.release.standing import CHAMPION as CHAMPION
 from pipeline.release.unmerged import Probe, write_unmerged
 from pipeline.sources import folder_digests
@@ -27,6 +28,7 @@ MERGE, UNMERGED, REFUSAL = "merge", "unmerged", "refusal"
 PROMOTION = "promotion"
 ROLLED_BACK = "mergegate.rolled_back"
 ARTIFACT_DIGEST = "mergegate.artifact_digest"
+SOURCE_DIGESTS = "mergegate.source_digests"
 # The release digest but for the champion's scores: what stays when a release is judged against itself.
 ESSENCE = "mergegate.essence"
 ROLLBACK_VERSION, ROLLBACK_DIGEST = "mergegate.rollback_version", "mergegate.rollback_digest"
@@ -233,13 +235,10 @@ def _check_way_back(client: Any, name: str, version: Any) -> None:
 
 
 def _unmerged_tags(unmerged: Mapping[str, Any]) -> dict[str, str]:
-    base, experts = unmerged["base"], unmerged["experts"]
     return {
-        "mergegate.base": base["reference"],
+        "mergegate.base": unmerged["base"]["reference"],
         ARTIFACT_DIGEST: unmerged["digest"],
-        "mergegate.source_digests": canonical_json(
-            {m["reference"]: m["digest"] for m in (base, *experts.values())}
-        ),
+        SOURCE_DIGESTS: canonical_json(member_digests(unmerged)),
     }
 
 
@@ -249,9 +248,7 @@ def _merge_tags(record: Mapping[str, Any]) -> dict[str, str]:
         "mergegate.candidate": record["candidate"],
         "mergegate.recipe": identity["recipe"]["text"],
         "mergegate.recipe_digest": identity["recipe"]["digest"],
-        "mergegate.source_digests": canonical_json(
-            {reference: pin["digest"] for reference, pin in identity["sources"].items()}
-        ),
+        SOURCE_DIGESTS: canonical_json(source_digests(record)),
         "mergegate.outcome": record["verdict"]["outcome"],
         "mergegate.verdict": canonical_json(record["verdict"]),
         "mergegate.comparison": comparison_markdown(record),

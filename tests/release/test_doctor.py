@@ -434,7 +434,7 @@ def test_the_command_says_all_of_it_and_ends_with_its_code(
     assert code == 0
     assert text.startswith("harbor: healthy, as far as the registry shows.\nnote: No journal was")
     notes = json.loads(run("--json")[1])
-    assert (notes["journal"], len(notes["notes"])) == (None, 1)
+    assert (notes["journal"], len(notes["notes"])) == (None, 2)
     with store.connect(patient.uri) as client:
         client.set_registered_model_alias(NAME, "champion", "1")
     code, text = run()

@@ -24,6 +24,7 @@ from release_family import (
 from pipeline.errors import CorruptArtifactError, InputError
 from pipeline.facts import read_json, write_json
 from pipeline.release import log_refusal, register_unmerged, status
+from pipeline.release.inventory import pinned_name
 from pipeline.sources import artifact_digest
 
 Bundle = Callable[..., Path]
@@ -45,10 +46,30 @@ def test_the_merge_says_what_it_is_in_its_tags(uri: str, bundle: Bundle) -> None
     assert tags["mergegate.recipe"] == RECIPE
     assert tags["mergegate.release_digest"] == record["release_digest"]
     assert json.loads(tags["mergegate.verdict"])["outcome"] == "promote"
-    assert set(json.loads(tags["mergegate.source_digests"])) == {"models/base", *EXPERTS.values()}
+    sources = {f"models/{name}" for name in ("base", *EXPERTS)}
+    assert set(json.loads(tags["mergegate.source_digests"])) == sources
     assert "| merged | 0.960 | 4.900 |" in tags["mergegate.comparison"]
     assert "a plain sum keeps both." in tags["mergegate.method_rationale"]
     assert tags["mergegate.artifact_digest"] == artifact_digest(Path("shipped"))
+
+
+def test_an_artifact_has_one_digest_in_every_version_that_names_it(
+    uri: str, bundle: Bundle
+) -> None:
+    register_all(uri, bundle())
+    client = MlflowClient(uri, uri)
+    for version in ("1", "2"):
+        tags = client.get_model_version("harbor", version).tags
+        assert json.loads(tags["mergegate.source_digests"]) == {
+            f"models/{name}": artifact_digest(Path("models", name)) for name in ("base", *EXPERTS)
+        }
+
+
+def test_a_source_of_the_hub_or_a_registry_is_named_with_its_revision() -> None:
+    assert pinned_name("acme/base", "c" * 40) == f"acme/base@{'c' * 40}"
+    assert pinned_name("models:/harbor@champion", "3") == "models:/harbor/3"
+    assert pinned_name("models:/harbor/3", "3") == "models:/harbor/3"
+    assert pinned_name("models/base", None) == "models/base"
 
 
 def test_the_rollback_pointer_is_a_version_number_and_a_digest_never_an_alias(
