@@ -79,12 +79,20 @@ def note_champion(params: Params) -> int | None:
     """The number of the champion's last change, None where there is no champion yet.
 
     A change that a killed process left half-made is finished first. Raises InputError where the
-    alias was moved by hand, before hours of stages run in vain.
+    alias was moved by hand, or the journal knows changes that the registry does not, before hours of
+    stages run in vain.
     """
     from pipeline.release.changes import settle
 
     last = settle(params.registry_uri, params.name, params.journal)
     return last.number if last else None
+
+
+def check_journal(params: Params) -> None:
+    """Raise InputError where the journal knows changes of the champion that the registry of params.yaml does not."""
+    from pipeline.release.changes import check_history
+
+    check_history(params.registry_uri, params.name, params.journal)
 
 
 def record_release(params: Params, candidate: str, expected: int | None) -> dict[str, Any]:

@@ -284,6 +284,28 @@ def test_a_refusal_that_was_interrupted_is_ended_and_filled_by_the_next_one(
     assert MlflowClient(patient.uri, patient.uri).get_run(run).info.status == "FINISHED"
 
 
+def test_a_promotion_that_was_interrupted_is_ended_and_filled_by_the_next_one(
+    patient: Patient, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_batch", die)
+        with pytest.raises(KeyboardInterrupt):
+            register_all(patient.uri, bundle(seed=8))
+    ((ailment, _),) = look(patient).left
+    assert (ailment.code, "a promotion, was never finished" in ailment.message) == (
+        "run-left",
+        True,
+    )
+    assert mend(patient).exit_code == 0
+    assert register_all(patient.uri, bundle(seed=8)) == 3
+    client = MlflowClient(patient.uri, patient.uri)
+    run = client.get_run(client.get_model_version(NAME, "3").run_id)
+    assert (run.info.status, run.data.metrics["promoted"]) == ("FINISHED", 1)
+
+
 def test_a_version_without_its_logged_model_is_named(patient: Patient) -> None:
     with store.connect(patient.uri) as client:
         client.delete_logged_model(client.get_model_version(NAME, "1").tags["mergegate.model_id"])

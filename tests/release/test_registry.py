@@ -122,6 +122,11 @@ def test_a_second_release_of_the_same_adapters_shares_their_version(
 # Every step that a first release takes in MLflow: (method, which of its calls).
 STEPS = [
     ("create_experiment", 1),
+    ("create_run", 1),
+    ("log_batch", 1),
+    ("log_outputs", 1),
+    ("set_terminated", 1),
+    ("update_registered_model", 1),
     *((step, call) for call in (1, 2) for step in ("create_logged_model", "finalize_logged_model")),
     *(("log_model_artifacts", call) for call in (1, 2, 3)),
     ("create_registered_model", 1),
@@ -150,6 +155,11 @@ def test_a_release_killed_before_any_step_and_started_again_ends_with_one_versio
     client = MlflowClient(uri, uri)
     experiment = client.get_experiment_by_name("harbor").experiment_id
     assert len(client.search_logged_models([experiment])) == 2
+    (run,) = client.search_runs([experiment])
+    assert (run.info.status, run.data.metrics["promoted"]) == ("FINISHED", 1)
+    assert run.info.run_id == client.get_model_version("harbor", "2").run_id
+    assert len(run.outputs.model_outputs) == 1
+    assert len(client.get_metric_history(run.info.run_id, "promoted")) == 1
 
 
 def test_an_upload_that_was_cut_off_is_whole_after_the_second_run(
