@@ -246,7 +246,7 @@ def test_a_registration_that_was_interrupted_is_named_and_cleared_but_not_while_
     with monkeypatch.context() as patch:
         patch.setattr(doctor, "YOUNG_S", 3600.0)
         young = mend(patient)
-        assert codes(young) == ["model-left"]
+        assert codes(young) == ["model-left", "run-left"]
         assert "a release may be at it" in young.left[0][1]
     assert mend(patient).exit_code == 0
     assert codes(look(patient)) == []
