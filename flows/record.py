@@ -11,7 +11,7 @@ from flows.workspace_journal import Kept, journal_of
 from pipeline.errors import InputError
 from pipeline.facts import read_json
 from pipeline.params import Params
-from pipeline.stages.workspace import BUILD, CACHE, SOURCES
+from pipeline.stages.workspace import BUILD, CACHE, SOURCES, known_hashes
 
 if TYPE_CHECKING:
     from pipeline.release.changes import Change
@@ -98,12 +98,20 @@ def note_champion(params: Params) -> int | None:
     """The number of the champion's last change, None where there is no champion yet.
 
     A change that a killed process left half-made is finished first. Raises InputError where the
-    alias was moved by hand, before hours of stages run in vain.
+    alias was moved by hand, or the journal knows changes that the registry does not, before hours of
+    stages run in vain.
     """
     from pipeline.release.changes import settle
 
     last = settle(params.registry_uri, params.name, params.journal)
     return last.number if last else None
+
+
+def check_journal(params: Params) -> None:
+    """Raise InputError where the journal knows changes of the champion that the registry of params.yaml does not."""
+    from pipeline.release.changes import check_history
+
+    check_history(params.registry_uri, params.name, params.journal)
 
 
 def record_release(params: Params, candidate: str, expected: int | None) -> dict[str, Any]:
@@ -210,7 +218,8 @@ def read_status(uri: str, name: str) -> dict[str, Any]:
     from pipeline.release import status
 
     kept = journal_of(uri, name)
-    return _noted(status(uri, name, kept.path, whole=kept.whole), kept)
+    found = status(uri, name, kept.path, whole=kept.whole, hashes=known_hashes())
+    return _noted(found, kept)
 
 
 def read_champion_at(uri: str, name: str, when: str) -> dict[str, Any]:
@@ -249,5 +258,5 @@ def roll_back(
 
     if rehearse:
         return release.rehearse(uri, name, CACHE, to=to).to_json()
-    moved = release.rollback(uri, name, why, CACHE, to=to, thorough=thorough, journal=journal)
-    return moved.to_json()
+    options: dict[str, Any] = {"to": to, "thorough": thorough, "journal": journal}
+    return release.rollback(uri, name, why, CACHE, hashes=known_hashes(), **options).to_json()

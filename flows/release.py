@@ -17,7 +17,7 @@ from flows import stages
 from flows.board import Board
 from flows.ledger import champion_is_new, enter_ledger, ledger_is_new
 from flows.preflight import preflight
-from flows.record import Outcome, note_champion, read_outcome, record_release
+from flows.record import Outcome, check_journal, note_champion, read_outcome, record_release
 from flows.workspace_lock import hold
 from pipeline.errors import EnvironmentFault
 from pipeline.params import Params, load_params
@@ -67,9 +67,16 @@ def enter(candidate: str) -> bool:
 
 
 @task(task_run_name="note the champion", **_PATIENT)
-def note() -> int | None:
-    """The number of the champion's last change, which this release is judged beside."""
-    return note_champion(load_params())
+def note(register: bool) -> int | None:
+    """The number of the champion's last change, which this release is judged beside; None where it only judges.
+
+    A registry that lacks changes which the journal has is refused in any case: its ledger is not the whole one.
+    """
+    params = load_params()
+    if register:
+        return note_champion(params)
+    check_journal(params)
+    return None
 
 
 @task(task_run_name="register {candidate}", **_PATIENT)
@@ -100,7 +107,7 @@ def run_release(candidate: str, *, register: bool) -> Outcome:
 
 def _release(params: Params, candidate: str, *, register: bool) -> Outcome:
     levels = stages.levels(params, candidate)
-    expected = note() if register else None
+    expected = note(register)
     names = [*(stage for level in levels for stage in level), ENTER, *([REGISTER] * register)]
     with _BOARD.of(f"{'release' if register else 'judge'} {candidate}", names):
         _run_stages(params, candidate, levels)

@@ -6,7 +6,7 @@ import threading
 
 from flows import stages
 from flows.ledger import champion_is_new, enter_ledger, ledger_is_new
-from flows.record import Outcome, note_champion, read_outcome, record_release
+from flows.record import Outcome, check_journal, note_champion, read_outcome, record_release
 from pipeline.errors import EnvironmentFault
 from pipeline.params import Params
 
@@ -27,6 +27,7 @@ def settled(params: Params, candidate: str, *, register: bool) -> Outcome | None
         if stages.stale([stage for level in levels for stage in level]):
             return None
         importing.join()
+        check_journal(params)
         expected = note_champion(params) if register else None
         if champion_is_new(params) or ledger_is_new(params, candidate):
             return None

@@ -68,7 +68,7 @@ class Artifacts:
 def artifacts_of(client: Any, name: str, version: int) -> Artifacts:
     """The artifacts of a version, here or at a server."""
     source = str(client.get_model_version_download_uri(name, str(version)))
-    return Artifacts(source, _local(source))
+    return Artifacts(source, local_folder(source))
 
 
 def sizes_in(folder: Path) -> dict[str, int]:
@@ -121,7 +121,8 @@ def _scratch() -> Iterator[str]:
         ) from error
 
 
-def _local(source: str) -> Path | None:
+def local_folder(source: str) -> Path | None:
+    """The folder of this machine that an artifact URI names; None where it names a server or a bucket."""
     parts = urlsplit(source)
     if parts.scheme not in ("", "file"):
         return None

@@ -28,7 +28,7 @@ def fetch(uri: str, cache: Path, registry: str | None = None) -> tuple[Path, str
 
     try:
         pinned, version = _pinned(uri, registry)
-        return _place(uri, _copy(pinned, cache, registry)), version
+        return model_place(uri, _copy(pinned, cache, registry)), version
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise InputError(
@@ -84,7 +84,8 @@ def _copy(uri: str, cache: Path, registry: str | None) -> Path:
     return folder
 
 
-def _place(uri: str, folder: Path) -> Path:
+def model_place(uri: str, folder: Path) -> Path:
+    """Where the artifacts of `uri`, in `folder`, hold the model. Raises InputError where they hold none."""
     for place in _PLACES:
         if any((folder / place / name).exists() for name in ("config.json", "adapter_config.json")):
             return folder / place

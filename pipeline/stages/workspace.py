@@ -41,6 +41,11 @@ _PACKAGES = (
 )
 
 
+def known_hashes() -> Path | None:
+    """The cache of digests where the current folder is a workspace; None elsewhere, where nothing is to be left."""
+    return HASHES if Path("params.yaml").is_file() else None
+
+
 def environment() -> dict[str, str]:
     """Versions of all libraries that results depend on, of Python and of mergegate; the kind of machine."""
     found = {"python": platform.python_version(), "machine": platform.machine()}

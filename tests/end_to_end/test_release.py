@@ -201,6 +201,19 @@ def test_nothing_is_off_after_a_release_and_the_journal_has_its_change(
     assert now["change"]["release_digest"] == entry["release_digest"]
 
 
+def test_a_new_registry_beside_the_journal_of_another_is_refused_before_any_stage(
+    released: dict[str, Any], scratch: Path, server: dict[str, str]
+) -> None:
+    registry = {"uri": "sqlite:///new.db"}
+    folder = clone(released["folder"], scratch / "moved", registry=registry)
+    logs = {path: path.stat().st_mtime_ns for path in folder.glob(".mergegate/logs/*")}
+    for name in ("release", "judge"):
+        done = command("--quiet", name, "tuned", cwd=folder, env=server)
+        assert done.returncode == 2, done.stdout + done.stderr
+        assert "up to number 1, and the registry at sqlite:///new.db knows none" in done.stderr
+    assert {path: path.stat().st_mtime_ns for path in folder.glob(".mergegate/logs/*")} == logs
+
+
 def test_the_champion_and_the_way_back_answer_a_prompt(released: dict[str, Any]) -> None:
     prompt = ("--local", "--prompt", "My kettle HB-1381 is broken.", "--json")
     for which in ((), ("--unmerged", "--expert", "tone")):

@@ -189,6 +189,6 @@ def _pin(reference: str) -> dict[str, Any]:
         "reference": reference,
         "kind": "local",
         "digest": digit * 64,
-        "model": {**side, "digest": "7" * 64},
+        "model": {**side, "digest": "7" * 64, "base_models": ["acme/base"]},
         "adapter": adapter,
     }
