@@ -22,8 +22,10 @@ _OUTCOME = {"promote": "green", "reject": "red", "inconclusive": "yellow", "cann
 def outcome(ended: Outcome) -> None:
     """The verdict in a sentence, its reasons by artifact, the table of variants, and where it was recorded."""
     console, colour = terminal(), "yellow" if ended.held_back else _OUTCOME[ended.outcome]
-    for text in [*filter(None, [news(ended)]), ended.sentence]:
-        console.print(f"[bold {colour}]{ended.candidate}[/]  {escape(text)}")
+    first = news(ended)
+    console.print(f"[bold {colour}]{ended.candidate}[/]  {escape(first or ended.sentence)}")
+    if first:
+        console.print(f"  the verdict: {escape(ended.sentence)}")
     if ended.changed:
         what = " and ".join(ended.changed)
         console.print(
@@ -50,7 +52,7 @@ def news(ended: Outcome) -> str:
     model, version = ended.registered.get("model"), ended.registered.get("version")
     if ended.held_back:
         return (
-            f"Held back: version {version} of {model} is not made champion again: {ended.held_back}. "
+            f"Held back: version {version} of {model} stays down, for {ended.held_back}. "
             f"`mergegate rollback {model} --to {version}` lets it serve."
         )
     if ended.unchanged:

@@ -55,7 +55,7 @@ def test_a_release_that_is_held_back_says_so_before_its_verdict(
     assert first.startswith("tuned  Held back: version 2 of m")
     assert "complaints" in first
     assert "mergegate rollback m --to 2" in first
-    assert second == "tuned  The sentence."
+    assert second == "  the verdict: The sentence."
 
 
 def test_a_release_that_changed_nothing_says_since_when_which_version_is_champion(
