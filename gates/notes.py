@@ -64,7 +64,9 @@ def _behind_servers(evidence: Evidence) -> list[str]:
     for label, one in served.items():
         if one.identity == "trusted":
             vouched.setdefault(one.by, []).append(label)
-    told = [wording.checked_behind_servers(evidence.artifact, checked)] if checked else []
+    ours = evidence.candidate.served
+    apart = ours.apart_from if ours else ""
+    told = [wording.checked_behind_servers(evidence.artifact, checked, apart)] if checked else []
     return told + [wording.vouched_for(evidence.artifact, by, of) for by, of in vouched.items()]
 
 

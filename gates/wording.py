@@ -139,25 +139,31 @@ def fresh_examples(why: str) -> str:
     return f"{why}. Write fresh examples, and seal them."
 
 
-def checked_behind_servers(artifact: Artifact, found: Mapping[str, Served]) -> str:
-    """Variants whose servers were asked probes, with the figures of all of them together and the worst one."""
+def checked_behind_servers(artifact: Artifact, found: Mapping[str, Served], apart: str = "") -> str:
+    """Variants whose servers were asked probes, with the figures of all of them together and the worst one.
+
+    `apart`: the variant akin to the candidate that the probes tell it from.
+    """
     tokens, agreeing = (
         sum(getattr(one, key) for one in found.values()) for key in ("tokens", "agreeing")
     )
     compared = sum(one.compared for one in found.values())
     gap = max(one.largest_gap for one in found.values())
-    apart = max(one.largest_difference for one in found.values())
+    largest = max(one.largest_difference for one in found.values())
     limit = max(one.limit for one in found.values())
     probability = (
-        f"log-probabilities of {compared:,} tokens differ by at most {apart:.2f} nats"
+        f"log-probabilities of {compared:,} tokens differ by at most {largest:.2f} nats"
         if compared
         else "the servers gave no log-probabilities to compare"
     )
+    if apart:
+        alike = f"The log-probabilities tell the {artifact} weights from the {apart} ones."
+    else:
+        alike = "Probes do not tell apart weights that answer alike, as merged and quantized ones often do."
     return (
         f"Judging the {artifact} weights, servers answered for {_listed(found)}: of {tokens:,} tokens of their answers "
         f"to probes {agreeing:,} are the likeliest of the weights, no token is more than {gap:.2f} nats less likely "
-        f"({limit:g} allowed), and {probability}. Probes do not tell apart weights that answer alike, as merged and "
-        "quantized ones often do."
+        f"({limit:g} allowed), and {probability}. {alike}"
     )
 
 

@@ -83,6 +83,8 @@ class Served:
     limit: float = 0.0  # of largest_gap and largest_difference
     compared: int = 0  # tokens whose log-probability the server gave
     largest_difference: float = 0.0  # nats between its log-probability and that of the weights
+    # The variant made from the same weights that the log-probabilities tell it from; "" where none was tried or told.
+    apart_from: str = ""
 
     @property
     def faults(self) -> list[str]:

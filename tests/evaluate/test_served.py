@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -102,6 +103,42 @@ def test_a_served_variant_scores_as_in_process_and_its_weights_are_shown(
     assert served.largest_difference < 0.001
     assert read_evaluation(tmp_path / "out" / "tuned.json") == found
     assert here.served is None
+
+
+@pytest.fixture(scope="module")
+def near(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`model` with every weight changed a little: it gives the same answers, as quantized weights do."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    folder = Path(shutil.copytree(model, tmp_path_factory.mktemp("models") / "near"))
+    file = folder / "model.safetensors"
+    torch.manual_seed(3)
+    changed = {k: v * (1 + 0.002 * torch.randn_like(v)) for k, v in load_file(file).items()}
+    save_file(changed, file, metadata={"format": "pt"})
+    return folder
+
+
+def test_log_probabilities_tell_weights_from_those_that_answer_alike(
+    run: Any, running: Endpoint, model: Path, near: Path
+) -> None:
+    found = run(running, behind=Behind(PROBES, "", running, ("near", near))).served
+    assert (found.identity, found.apart_from) == ("checked", "near")
+    akin = Behind(PROBES, "", running, ("merged", model))
+    with pytest.raises(
+        InputError, match=r"has the weights of .*base \(merged\), not those of .*near"
+    ):
+        run(running, model=str(near), behind=akin)
+
+
+def test_without_log_probabilities_weights_that_answer_alike_are_not_told_apart(
+    run: Any, running: Endpoint, model: Path, near: Path
+) -> None:
+    silent = as_(running, "no-logprobs=1")
+    found = run(
+        silent, model=str(near), behind=Behind(PROBES, "", silent, ("merged", model))
+    ).served
+    assert (found.identity, found.apart_from) == ("checked", "")
 
 
 def test_other_weights_are_refused_with_the_probe_and_what_each_says(

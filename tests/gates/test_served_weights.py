@@ -77,6 +77,18 @@ def test_the_verdict_says_how_the_weights_were_identified() -> None:
     assert "servers answered for plain, and Ann Lee vouches" in vouched
 
 
+@pytest.mark.parametrize(
+    ("apart", "words"),
+    [("merged", "tell the quantized weights from the merged ones"), ("", "do not tell apart")],
+)
+def test_the_verdict_says_whether_quantized_weights_are_told_from_the_merged(
+    apart: str, words: str
+) -> None:
+    ours = replace(evaluation("quantized", GOOD), served=replace(CHECKED, apart_from=apart))
+    (note,) = [note for note in verdict(ours, artifact="quantized").notes if "server" in note]
+    assert words in note
+
+
 def test_nothing_is_said_of_servers_where_there_was_none() -> None:
     assert not [note for note in verdict().notes if "server" in note]
 

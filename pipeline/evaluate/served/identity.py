@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from pipeline.errors import InputError
@@ -16,6 +17,9 @@ from pipeline.evaluate.served.weights import LIMIT, Reading, Token, Weights, eve
 from pipeline.facts import Served
 from pipeline.strict import shown
 
+_NEARER = (
+    2  # times by which log-probabilities must be nearer to one of two weights than to the other
+)
 LEAST = 16  # tokens that must have been compared; fewer show nothing
 METHOD = f"greedy answers of up to {NEW_TOKENS} tokens, each token read by the weights in float32"
 
@@ -27,6 +31,8 @@ class Behind:
     probes: tuple[Probe, ...] = ()
     trusted: str = ""
     endpoint: Endpoint | None = None  # of a server that mergegate started
+    # The folder of a variant that is nearly the same, by its name: of quantized weights, those that were quantized.
+    akin: tuple[str, Path] | None = None
 
 
 def identified(
@@ -42,7 +48,8 @@ def identified(
     """How it is known that the server behind `lm` has the weights in the folders `model` and `adapter`.
 
     None for a backend that loads them itself. Raises InputError where the server answers what the weights would not,
-    with the probe, the token and what the weights say; and where the answers are too short to show anything.
+    with the probe, the token and what the weights say; where its log-probabilities are those of `behind.akin`; and
+    where the answers are too short to show anything.
     """
     if not is_served(backend):
         return None
@@ -76,7 +83,26 @@ def identified(
             "are the least that can show which weights it has. Name the person who vouches for it: "
             "`evaluate.served_by: {trusted: NAME}`."
         )
-    return served
+    if behind.akin is None:
+        return served
+    with every_core():
+        other = Weights(behind.akin[1], None)
+        theirs = [other.read(*pair) for pair in zip(prompts, answers, strict=True)]
+    own, others = _differences(readings), _differences(theirs)
+    if len(own) != len(others) or not own:
+        return served
+    if _NEARER * mean(others) < mean(own):
+        raise InputError(
+            f"{variant}: the server at {lm.base_url} has the weights of {behind.akin[1]} ({behind.akin[0]}), not "
+            f"those of {model}: its log-probabilities differ from them by {mean(others):.4f} nats on average, and by "
+            f"{mean(own):.4f} from these. Serve {model}."
+        )
+    nearer = _NEARER * mean(own) < mean(others)
+    return replace(served, apart_from=behind.akin[0] if nearer else "")
+
+
+def _differences(readings: Sequence[Reading | None]) -> list[float]:
+    return [one for reading in readings if reading for one in reading.differences]
 
 
 @dataclass(frozen=True)
@@ -119,7 +145,7 @@ class _Seen:
 
 def _served(readings: Sequence[Reading]) -> Served:
     tokens = [token for reading in readings for token in reading.tokens]
-    differences = [one for reading in readings for one in reading.differences]
+    differences = _differences(readings)
     return Served(
         identity="checked",
         method=METHOD,
