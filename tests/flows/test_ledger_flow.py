@@ -341,7 +341,10 @@ def test_the_registry_is_asked_before_the_judge_and_what_is_new_is_judged_with(
 
 @pytest.mark.parametrize(
     ("register", "expected"),
-    [(True, ["note", "stages", "enter", "record 7"]), (False, ["stages", "enter"])],
+    [
+        (True, ["note True", "stages", "enter", "record 7"]),
+        (False, ["note False", "stages", "enter"]),
+    ],
 )
 def test_a_verdict_is_entered_before_it_is_registered_and_by_judge_as_well(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, register: bool, expected: list[str]
@@ -354,7 +357,7 @@ def test_a_verdict_is_entered_before_it_is_registered_and_by_judge_as_well(
     monkeypatch.setattr(release, "preflight", lambda _: (load_params(), "tuned"))
     monkeypatch.setattr(release, "_run_stages", lambda *_: done.append("stages"))
     monkeypatch.setattr(release, "enter", lambda _: done.append("enter"))
-    monkeypatch.setattr(release, "note", lambda: done.append("note") or 7)
+    monkeypatch.setattr(release, "note", lambda registers: done.append(f"note {registers}") or 7)
     monkeypatch.setattr(release, "record", lambda _, noted: done.append(f"record {noted}") or {})
     monkeypatch.setattr(release, "read_outcome", lambda *_: outcome)
     monkeypatch.setattr(release, "create_table_artifact", lambda **_: None)
