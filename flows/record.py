@@ -41,8 +41,8 @@ class Outcome:
 
     @property
     def unchanged(self) -> bool:
-        """Whether this very release was champion before, so that nothing was changed."""
-        return bool(self.registered.get("champion_since"))
+        """Whether this very release was champion, or refused, before, so that nothing was changed."""
+        return bool(self.registered.get("champion_since") or self.registered.get("refused_since"))
 
     @property
     def exit_code(self) -> int:
@@ -122,11 +122,14 @@ def record_release(params: Params, candidate: str, expected: int | None) -> dict
     """
     from pipeline.release import log_refusal, read_bundle, register_merge, rehearse_version
     from pipeline.release.changes import head
+    from pipeline.release.registry import refused_at
 
     folder, uri = BUILD / candidate, params.registry_uri
     record = read_bundle(folder / "release")
     if record["verdict"]["outcome"] != "promote":
-        return {"run": log_refusal(uri, params.name, folder / "release"), "version": None}
+        since = refused_at(uri, params.name, record["release_digest"])
+        run = log_refusal(uri, params.name, folder / "release")
+        return {"run": run, "version": None, "refused_since": since}
     _check_judged_champion(params, expected, record["release_digest"])
     target = _register_unmerged(params, record)
     before = head(uri, params.name)

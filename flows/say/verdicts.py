@@ -55,9 +55,12 @@ def news(ended: Outcome) -> str:
             f"Held back: version {version} of {model} stays down, for {ended.held_back}. "
             f"`mergegate rollback {model} --to {version}` lets it serve."
         )
-    if ended.unchanged:
-        since = moment(ended.registered["champion_since"])
-        return f"Nothing changed since {since}: version {version} of {model} is champion."
+    if since := ended.registered.get("champion_since"):
+        return (
+            f"Nothing changed since {moment(since)}: version {version} of {model} is champion."
+        )
+    if since := ended.registered.get("refused_since"):
+        return f"Nothing changed since {moment(since)}, when this very merge was refused."
     return ""
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -178,6 +179,16 @@ def log_refusal(uri: str, name: str, release: Path) -> str:
             client.log_artifacts(run.info.run_id, str(release))
             runs.finish(client, run)
         return str(run.info.run_id)
+
+
+def refused_at(uri: str, name: str, digest: str) -> str:
+    """When the refusal of the release with this digest was logged, ISO 8601 in UTC; "" where it was not yet."""
+    with store.connect(uri) as client:
+        found = runs.find_run(client, store.ensure_experiment(client, name), digest)
+    if found is None or found.info.status != runs.FINISHED:
+        return ""
+    ended = datetime.fromtimestamp(found.info.end_time / 1000, UTC)
+    return ended.isoformat(timespec="seconds")
 
 
 def champion(uri: str, name: str) -> Champion | None:

@@ -31,6 +31,7 @@ def ended(outcome: str = "promote", **registered: Any) -> Outcome:
         ("promote", {}, 0),
         ("promote", SETTLED, 0),
         ("reject", {}, 3),
+        ("reject", REFUSED, 3),
         ("inconclusive", {}, 4),
         ("cannot judge", {}, 5),
         ("promote", HELD, 7),
@@ -44,7 +45,16 @@ def test_each_end_has_its_exit_code_and_json_repeats_it(
     assert found.exit_code == shown["exit_code"] == code
     assert shown["outcome"] == outcome
     assert shown["held_back"] == (HELD["held_back"] if registered is HELD else "")
-    assert shown["unchanged"] is (registered is SETTLED)
+    assert shown["unchanged"] is (registered in (SETTLED, REFUSED))
+
+
+def test_a_merge_that_was_refused_before_says_since_when(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    say.outcome(ended("reject", **REFUSED))
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first == "tuned  Nothing changed since 2026-05-14 10:00:00 UTC, when this very merge was refused."
+    assert second == "  the verdict: The sentence."
 
 
 def test_a_release_that_is_held_back_says_so_before_its_verdict(
