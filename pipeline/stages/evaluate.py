@@ -88,7 +88,8 @@ def _behind(params: Params, variant: Variant) -> Iterator[Behind | None]:
         return
     probes = () if params.evaluate.trusted else probes_of(_probe_sets(params))
     merged = variant.model.with_name("merged")
-    akin = ("merged", merged) if variant.name == "quantized" and probes else None
+    near = variant.name == "quantized" and merged.is_dir()  # DVC may not have brought it back
+    akin = ("merged", merged) if near and probes else None
     with _server(params, variant) as endpoint:
         yield Behind(probes, params.evaluate.trusted, endpoint, akin)
 
