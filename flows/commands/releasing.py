@@ -158,6 +158,6 @@ def schedule(
 
     Exit code 0 after it was stopped, 2 bad --cron or parameters, 6 no server, or the folder is served already.
     """
-    from flows.schedule import serve
+    from flows.schedule.serve import serve
 
     serve(cron, candidate)

@@ -56,9 +56,7 @@ def news(ended: Outcome) -> str:
             f"`mergegate rollback {model} --to {version}` lets it serve."
         )
     if since := ended.registered.get("champion_since"):
-        return (
-            f"Nothing changed since {moment(since)}: version {version} of {model} is champion."
-        )
+        return f"Nothing changed since {moment(since)}: version {version} of {model} is champion."
     if since := ended.registered.get("refused_since"):
         return f"Nothing changed since {moment(since)}, when this very merge was refused."
     return ""

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
-from flows import say, scheduled, unchanged
+from flows import say, unchanged
 from flows.record import Outcome
-from flows.scheduled import release_to_state, state_of
+from flows.schedule import run as scheduled
+from flows.schedule.run import release_to_state, state_of
 from pipeline.errors import EnvironmentFault, InputError, MergegateError
 
+REFUSED = {"run": "1", "version": None, "refused_since": "2026-05-14T10:00:00+00:00"}
 HELD: dict[str, Any] = {"model": "m", "version": 2, "held_back": "it was rolled back: complaints"}
 SETTLED: dict[str, Any] = {
     "model": "m",
@@ -53,7 +55,10 @@ def test_a_merge_that_was_refused_before_says_since_when(
 ) -> None:
     say.outcome(ended("reject", **REFUSED))
     first, second, *_ = capsys.readouterr().out.splitlines()
-    assert first == "tuned  Nothing changed since 2026-05-14 10:00:00 UTC, when this very merge was refused."
+    assert (
+        first
+        == "tuned  Nothing changed since 2026-05-14 10:00:00 UTC, when this very merge was refused."
+    )
     assert second == "  the verdict: The sentence."
 
 

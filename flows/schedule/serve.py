@@ -24,10 +24,9 @@ from pipeline.redaction import redacted
 if TYPE_CHECKING:
     from prefect.client.schemas.schedules import CronSchedule
 
-    from flows.watch import Watch
+    from flows.schedule.terminal import Watch
 
 LOCK = Path(".mergegate/schedule.lock")
-FLOW = "flows.scheduled.scheduled_release"
 _ANSWER_S = 5.0  # for a server to say that it is there
 _EXIT_S, _PAUSE_S = 10.0, 0.1  # for the process of a run that has ended to exit
 
@@ -52,7 +51,7 @@ def _serve(name: str, schedule: CronSchedule, candidate: str, url: str) -> None:
     from prefect.exceptions import PrefectException
     from prefect.runner import Runner
 
-    from flows.watch import Watch
+    from flows.schedule.terminal import Watch
 
     # Never two releases at once, but not by a limit here: that would hold later runs back instead of skipping them.
     runner = Runner(name=name, limit=None, prefetch_seconds=0)
@@ -75,7 +74,7 @@ def _deploy(runner: Any, name: str, schedule: CronSchedule, candidate: str) -> U
     """The id of the deployment, registered so that each run begins in a process of its own."""
     from prefect.types.entrypoint import EntrypointType
 
-    from flows.scheduled import scheduled_release
+    from flows.schedule.run import scheduled_release
 
     deployment = scheduled_release.to_deployment(
         name=name,
