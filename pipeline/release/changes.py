@@ -24,6 +24,7 @@ from pipeline.release import store
 from pipeline.release.claims import Overtaken, check_expected, is_at, make_claim, next_change
 from pipeline.release.finishing import finish
 from pipeline.release.journal import Journal
+from pipeline.release.moved import check_home
 from pipeline.release.person import reason, who
 from pipeline.release.standing import CHAMPION, Change, Standing, change_at, read_standing
 
@@ -59,9 +60,11 @@ def settle(
 ) -> Change | None:
     """As `head`, after finishing a change that a killed process left half-made.
 
-    `entered` is given the number of each change that `journal` lacked and now has.
+    `entered` is given the number of each change that `journal` lacked and now has. Raises InputError, as every
+    change of the champion does, where the model was moved to another registry or is here as an unfinished copy.
     """
     with _kept(journal) as book, store.connect(uri) as client:
+        check_home(client, name)
         finish(client, name)
         found = _settled_or_open(client, name).head
         lacked = _enter(client, name, found, book)
@@ -103,6 +106,7 @@ def move_champion(
     then it may be done or not, and doing it again finds out.
     """
     with _kept(journal) as book, store.connect(uri) as client:
+        check_home(client, name)
         finish(client, name)
         found = _settled_or_open(client, name).head
         if found is None or not is_at(found, version, release_digest):
@@ -123,6 +127,7 @@ def adopt(uri: str, name: str, why: str, journal: Path | None) -> Change:
     """
     why = reason(why)
     with _kept(journal) as book, store.connect(uri) as client:
+        check_home(client, name)
         now = read_standing(client, name)
         if now.alias is None:
             raise InputError(
