@@ -18,6 +18,7 @@ from typing import Any
 from flows import say
 from flows.app import PANELS, app
 from flows.commands import auditing, doctor, judging, merging, registry, releasing, reproduce  # noqa: F401
+from flows.commands import registry_move as registry_move
 from pipeline.errors import EnvironmentFault, MergegateError
 from pipeline.redaction import redacted
 

@@ -243,14 +243,27 @@ def _registry(value: Any, where: str, faults: list[str]) -> tuple[str, Path]:
             "`uri: env:MLFLOW_TRACKING_URI` and set that variable, or take the password out and set "
             "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
         )
-    if variable := uri.removeprefix(_FROM_ENVIRONMENT) if uri.startswith(_FROM_ENVIRONMENT) else "":
-        uri = os.environ.get(variable, "").strip()
-        if not uri:
-            faults.append(
-                f"{where}.uri is {_FROM_ENVIRONMENT}{variable}, and that variable is not set. Set it to an MLflow "
-                "tracking URI, or write the URI itself."
-            )
+    try:
+        uri = tracking_uri(uri, f"{where}.uri")
+    except InputError as error:
+        faults.append(str(error))
     return uri, journal or Path()
+
+
+def tracking_uri(text: str, where: str) -> str:
+    """The URI that `text` is, or that the variable of `env:VARIABLE` holds.
+
+    `where` names it in the message. Raises InputError where the variable is not set.
+    """
+    if not text.startswith(_FROM_ENVIRONMENT) or text == _FROM_ENVIRONMENT:
+        return text
+    uri = os.environ.get(text.removeprefix(_FROM_ENVIRONMENT), "").strip()
+    if not uri:
+        raise InputError(
+            f"{where} is {text}, and that variable is not set. Set it to an MLflow tracking URI, or write the URI "
+            "itself."
+        )
+    return uri
 
 
 def _batch_size(value: Any) -> int | str:

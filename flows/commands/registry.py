@@ -38,7 +38,7 @@ def status(
     """
     from flows.record import read_champion_at, read_status
 
-    uri, name = _registry(uri, name)
+    uri, name = registry_and_name(uri, name)
     if at != "now":
         found = read_champion_at(uri, name, at)
         say.as_json(found) if json else say.champion_at(found)
@@ -58,7 +58,7 @@ def ledger(name: Name = "", uri: Uri = "", json: Json = False) -> None:
     """
     from flows.ledger import read_ledger_report
 
-    uri, name = _registry(uri, name)
+    uri, name = registry_and_name(uri, name)
     report = read_ledger_report(uri, name, _policy_of(name))
     say.as_json(report) if json else say.ledger(report)
 
@@ -96,7 +96,7 @@ def rollback(
     from flows.record import roll_back
     from pipeline.release.rollback import NO_REASON
 
-    uri, name = _registry(uri, name)
+    uri, name = registry_and_name(uri, name)
     report = roll_back(
         uri, name, why=why, rehearse=rehearse, to=to, thorough=thorough, journal=_journal(name)
     )
@@ -139,7 +139,7 @@ def serve(
     """
     from flows.serve import answer_here, serving_commands
 
-    uri, name = _registry(uri, name)
+    uri, name = registry_and_name(uri, name)
     if local:
         answer = answer_here(uri, name, version, unmerged=unmerged, prompt=prompt, expert=expert)
         say.as_json(answer) if json else say.answered(answer)
@@ -159,7 +159,7 @@ def _journal(name: str) -> Path | None:
     return load_params().registry_journal / f"{name}.jsonl"
 
 
-def _registry(uri: str, name: str) -> tuple[str, str]:
+def registry_and_name(uri: str, name: str) -> tuple[str, str]:
     """The registry's URI and the model's name, from params.yaml where the command line is silent."""
     if uri and name:
         return uri, name

@@ -3,6 +3,7 @@
 from flows.say.console import as_json, escape, failure, line, note, terminal
 from flows.say.merges import adapter, estimate, merged
 from flows.say.registry import champion_at, ledger, status
+from flows.say.registry_move import moved
 from flows.say.serving import answered, rolled_back, serving
 from flows.say.verdicts import findings, findings_json, news, outcome, score_table, shown
 
@@ -19,6 +20,7 @@ __all__ = [
     "ledger",
     "line",
     "merged",
+    "moved",
     "news",
     "note",
     "outcome",

@@ -62,6 +62,12 @@ def champion_at(report: Mapping[str, Any]) -> None:
 
 def _on_top(report: Mapping[str, Any]) -> None:
     """What whoever relies on the answer must read first."""
+    if report["moved_to"]:
+        terminal().print("[bold red]The model was moved to another registry.[/]")
+        line(
+            f"  It goes on in {report['moved_to']}; what follows is what was here when it was moved. "
+            "Set registry.uri of params.yaml to that one."
+        )
     _by_hand(report)
     faults = report["journal"]["faults"]
     if not faults:

@@ -25,6 +25,7 @@ from pipeline.release import store
 from pipeline.release.claims import Overtaken, check_expected, is_at, make_claim, next_change
 from pipeline.release.finishing import finish
 from pipeline.release.journal import Journal
+from pipeline.release.moved import check_home
 from pipeline.release.person import reason, who
 from pipeline.release.standing import CHAMPION, Change, Standing, change_at, read_standing
 
@@ -62,9 +63,11 @@ def settle(
     """As `head`, after finishing a change that a killed process left half-made.
 
     `entered` is given the number of each change that `journal` lacked and now has. Raises what `head` and
-    `check_history` raise.
+    `check_history` raise; and InputError, as every change of the champion does, where the model was moved to another
+    registry or is here as an unfinished copy.
     """
     with _kept(journal) as book, store.connect(uri) as client:
+        check_home(client, name)
         _check_book(uri, client, name, book)
         finish(client, name)
         found = _settled_or_open(client, name).head
@@ -121,6 +124,7 @@ def move_champion(
     then it may be done or not, and doing it again finds out.
     """
     with _kept(journal) as book, store.connect(uri) as client:
+        check_home(client, name)
         _check_book(uri, client, name, book)
         finish(client, name)
         found = _settled_or_open(client, name).head
@@ -142,6 +146,7 @@ def adopt(uri: str, name: str, why: str, journal: Path | None) -> Change:
     """
     why = reason(why)
     with _kept(journal) as book, store.connect(uri) as client:
+        check_home(client, name)
         now = read_standing(client, name)
         if now.alias is None:
             raise InputError(

@@ -11,6 +11,7 @@ from typing import Any
 from pipeline.errors import InputError
 from pipeline.release import store
 from pipeline.release.borne_out import compared
+from pipeline.release.moved import MOVED_TO, created_of, marks
 from pipeline.release.registry import (
     CHAMPION,
     REFUSAL,
@@ -42,7 +43,8 @@ def status(
     target is whole, see `wholeness.look`, also for `hashes`; None where there is no target. `unfinished`: the number of
     a change that was claimed and not finished, else None. `journal`: the file, and as `faults` why it does not bear
     out what the registry says; None where no journal is given. What it lacks at its end is a fault where it must be
-    `whole`; else it may be of changes made elsewhere, and is among its `notes`.
+    `whole`; else it may be of changes made elsewhere, and is among its `notes`. `moved_to`: the registry that
+    the model was moved to, None where it was not.
     """
     with store.connect(uri, existing=True) as client:
         refusals = _refusals(client, name)
@@ -60,6 +62,7 @@ def status(
             "champion": champion,
             "target": entries.get(target) if target else None,
             "target_look": _look(client, name, target, hashes) if target else None,
+            "moved_to": marks(client, name).get(MOVED_TO),
             "moved_by_hand": _moved(now),
             "unfinished": _unfinished(now),
             "changes": [asdict(change) for change in reversed(known[-_LAST:])],
@@ -75,7 +78,8 @@ def champion_at(
 
     `version` as in `status`, None where it is gone from the registry; `change`, the one that made it champion;
     `until`, when the next one came, None where it still is; `moved_by_hand`, the version that the alias names where
-    somebody moved it in MLflow, at a time that nobody recorded; `unfinished`, `journal` and `whole` as in `status`.
+    somebody moved it in MLflow, at a time that nobody recorded; `unfinished`, `journal`, `whole` and `moved_to` as in
+    `status`.
     Raises InputError where the record begins later, and for a moment to come.
     """
     if moment > datetime.now(UTC):
@@ -101,6 +105,7 @@ def champion_at(
             "version": entries.get(found.version),
             "change": asdict(found),
             "until": after[0] if after else None,
+            "moved_to": marks(client, name).get(MOVED_TO),
             "moved_by_hand": _moved(now),
             "unfinished": _unfinished(now),
         }
@@ -127,7 +132,7 @@ def _entry(version: Any) -> dict[str, Any]:
         "version": int(version.version),
         "kind": tags.get("mergegate.kind"),
         "candidate": tags.get("mergegate.candidate"),
-        "created": version.creation_timestamp,  # milliseconds since 1970, UTC
+        "created": created_of(tags, version.creation_timestamp),  # milliseconds since 1970, UTC
         "release_digest": tags.get(store.RELEASE_DIGEST),
         "rollback_version": way_back_of(tags),
         "rollback_digest": tags.get(ROLLBACK_DIGEST),

@@ -18,6 +18,7 @@ from pipeline.errors import CorruptArtifactError, InputError
 from pipeline.facts import digest_of
 from pipeline.redaction import redacted
 from pipeline.release import store
+from pipeline.release.moved import check_home
 from pipeline.strict import nearest
 
 KIND = "judgement"
@@ -64,10 +65,11 @@ def append(uri: str, name: str, judgement: Judgement) -> bool:
     """Add a judgement to the ledger of model `name`; False where it is there already.
 
     Two processes may append at once: should both add the same judgement, it is read as one. Raises
-    InputError where the ledger was deleted in MLflow, EnvironmentFault where the registry cannot
-    be reached.
+    InputError where the ledger was deleted in MLflow, or the model moved to another registry,
+    EnvironmentFault where the registry cannot be reached.
     """
     with store.connect(uri) as client:
+        check_home(client, name)
         experiment = _ensure(client, name)
         known = f"tags.`{_KEY}` = '{judgement.digest}'"
         if client.search_runs([experiment], known, run_view_type=_all(), max_results=1):

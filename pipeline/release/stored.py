@@ -67,7 +67,11 @@ class Artifacts:
 
 def artifacts_of(client: Any, name: str, version: int) -> Artifacts:
     """The artifacts of a version, here or at a server."""
-    source = str(client.get_model_version_download_uri(name, str(version)))
+    return artifacts_at(str(client.get_model_version_download_uri(name, str(version))))
+
+
+def artifacts_at(source: str) -> Artifacts:
+    """The artifacts at a URI of MLflow's: of a run, a logged model or a version."""
     return Artifacts(source, local_folder(source))
 
 
