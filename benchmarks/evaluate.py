@@ -5,7 +5,8 @@
 The model has random weights and ends its answers at random, so that their lengths differ. Every run is a process of its
 own, tools in turn, on the same number of threads. Seconds are those of the evaluation itself, with the reading of the
 model and of the tasks; the import of libraries, the same for all, is a column of its own. Medians of the runs; `same`
-counts the answers that are those of the plain run.
+counts the answers that are those of the plain run. "Each skill in one call" is a first evaluation that keeps nothing
+before a skill is finished: what it takes less is the price of keeping each batch.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +48,13 @@ metric_list:
   - {{metric: words, aggregation: mean, higher_is_better: true}}
 """
 METRICS = "def process_results(doc, results):\n    return {'words': len(results[0].split())}\n"
-KINDS = ("plain lm-eval", "first evaluation", "nothing changed", "one skill changed")
+KINDS = (
+    "plain lm-eval",
+    "each skill in one call",
+    "first evaluation",
+    "nothing changed",
+    "one skill changed",
+)
 
 
 def make_model(folder: Path) -> None:
@@ -126,11 +134,13 @@ def plain(folder: Path, batch_size: int) -> dict[str, str]:
     return {row["doc"]["id"]: row["resps"][0][0] for row in rows}
 
 
-def ours(folder: Path, batch_size: int) -> dict[str, str]:
-    """Sample id -> answer, by mergegate, with the store of the folder."""
-    from pipeline.evaluate import Settings, SkillSpec, evaluate
+def ours(folder: Path, batch_size: int, *, batches: bool) -> dict[str, str]:
+    """Sample id -> answer, by mergegate, with the store of the folder; each batch is kept, or only each skill."""
+    from pipeline.evaluate import Settings, SkillSpec, evaluate, runner
     from pipeline.evaluate.reuse import Store
 
+    if not batches:
+        runner.in_batches = lambda *_: nullcontext()
     evaluate(
         "model",
         str(folder / "model"),
@@ -163,7 +173,11 @@ def child(folder: Path, kind: str, batch_size: int) -> dict[str, Any]:
     import pipeline.evaluate  # noqa: F401
 
     imported, cpu = time.perf_counter(), time.process_time()
-    answers = (plain if kind == KINDS[0] else ours)(folder, batch_size)
+    answers = (
+        plain(folder, batch_size)
+        if kind == KINDS[0]
+        else ours(folder, batch_size, batches=kind != KINDS[1])
+    )
     return {
         "wall": time.perf_counter() - imported,
         "cpu": time.process_time() - cpu,
@@ -174,7 +188,7 @@ def child(folder: Path, kind: str, batch_size: int) -> dict[str, Any]:
 
 def prepared(folder: Path, kind: str) -> None:
     """What the kind of run finds of the one before it."""
-    if kind == "first evaluation":
+    if kind in KINDS[1:3]:
         shutil.rmtree(folder / "kept", ignore_errors=True)
     if kind == "one skill changed":  # its rows in another order: as many samples, another digest
         data = folder / f"{SKILLS[0]}.jsonl"
@@ -246,7 +260,7 @@ def main() -> None:
         for _ in range(args.runs):
             for kind in KINDS:
                 runs[kind].append(measured(folder, kind, args.batch_size, args.threads))
-            prepared(folder, KINDS[3])  # the rows in their first order again
+            prepared(folder, KINDS[-1])  # the rows in their first order again
     rows = summary(runs)
     print("| run | wall s | CPU s | samples/s | × plain | same answers | import s |")
     print("|---|---:|---:|---:|---:|---:|---:|")

@@ -16,7 +16,7 @@ app = typer.Typer(
     epilog="Examples: mergegate check recipes/harbor-tuned.yaml · mergegate merge recipes/harbor-tuned.yaml out/ · "
     "mergegate release · mergegate gate --help · mergegate status harbor-support. "
     "Exit codes: 0 done or promoted, 1 a fault of ours, 2 bad input, 3 rejected, 4 inconclusive, "
-    "5 the gate could not judge, 6 the environment failed.",
+    "5 the gate could not judge, 6 the environment failed, 7 promoted but held back after a rollback.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",

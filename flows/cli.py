@@ -1,7 +1,8 @@
 """The command `mergegate`: arguments in, words and exit codes out. What it does is done elsewhere.
 
 Exit codes: 0 done or promoted, 1 a fault of ours, 2 bad input, 3 rejected, 4 inconclusive, 5 the gate could not judge,
-6 the environment failed. The functions of the commands are in `flows.commands`.
+6 the environment failed, 7 promoted but held back after a rollback. The functions of the commands are in
+`flows.commands`.
 """
 
 from __future__ import annotations

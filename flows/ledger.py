@@ -12,9 +12,9 @@ from gates.recompute import LEDGER
 from pipeline.errors import MergegateError
 from pipeline.facts import read_json
 from pipeline.params import Params
-from pipeline.stages.champion import CHAMPION, served
+from pipeline.stages.champion import served
 from pipeline.stages.ledger import golden_digests, standing_of
-from pipeline.stages.workspace import BUILD
+from pipeline.stages.workspace import BUILD, CHAMPION
 
 if TYPE_CHECKING:
     from gates import Policy

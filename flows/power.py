@@ -80,15 +80,16 @@ def plan(path: Path, reference: Path | None = None) -> list[Check]:
 def warnings(params: Params) -> list[str]:
     """A line for each check of this folder whose margin its golden set can hardly show.
 
-    By earlier scores; without them, only where it holds even for models that are much alike. A
-    golden set that cannot be read gives no line: the stage `golden` has the words for it.
+    By earlier scores; without them, only where it holds even for models that are much alike, with the figures that
+    `mergegate power` gives, which are of models that differ as fine-tunes of one base do. A golden set that cannot be
+    read gives no line: the stage `golden` has the words for it.
     """
     try:
         policy = Policy.parse(params.policy, "params.yaml: policy")
         checks = _checks(policy, params, Path(), None)
     except (InputError, OSError):
         return []
-    return [_sentence(c, c.plans[0]) for c in checks if c.plans and not c.plans[0].ok]
+    return [_sentence(c, c.plan) for c in checks if c.plans and not c.plans[0].ok]
 
 
 def to_json(checks: Sequence[Check]) -> dict[str, Any]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from flows import say
+from flows.preflight_files import file_faults
 from gates import Policy
 from gates.rule import BASE, BEST_EXPERT, CHAMPION, PLAIN, UNMERGED
 from pipeline.errors import InputError
@@ -28,7 +30,13 @@ def preflight(candidate: str) -> tuple[Params, str]:
     params = load_params()
     candidate = candidate or params.release
     load_recipe(params.recipe(candidate))
-    found = _policy_faults(params), _missing_files(params), _stacked_experts(params), _unstated()
+    found = (
+        _interpolated(),
+        _policy_faults(params),
+        file_faults(params),
+        _stacked_experts(params),
+        _serving(params),
+    )
     if faults := [fault for faults in found for fault in faults]:
         raise InputError.of(faults)
     _warn(Path.cwd())
@@ -110,41 +118,35 @@ def _stacked_experts(params: Params) -> list[str]:
     ]
 
 
-def _missing_files(params: Params) -> list[str]:
-    """Folders and task files that params.yaml names and that are not there."""
-    evaluate = params.evaluate
-    named = {"watch": params.watch, "evaluate.golden": evaluate.golden}
-    for skill in evaluate.skills.values():
-        if skill.golden:
-            named[f"evaluate.skills.{skill.name}.task"] = Path(skill.task)
+def _serving(params: Params) -> list[str]:
+    """Where backend, server and tasks do not fit each other."""
+    from pipeline.evaluate.served.plan import serving_faults
+
+    adapters = any(Reference.parse(text).adapter for text in params.experts.values())
+    return serving_faults(params.evaluate, adapters=adapters)
+
+
+# What a release needs that other commands do without: dvc.yaml refers to these keys by ${...}.
+_INTERPOLATED = {
+    "watch": "the folder below which DVC looks for changes of local sources, for example models",
+    "experts": "the fine-tunes to merge, by name",
+    "evaluate.golden": "the folder of golden sets: GOLDEN/test/SKILL.jsonl to judge by, "
+    "GOLDEN/tune for the prompts of calibration and latency",
+}
+
+
+def _interpolated() -> list[str]:
+    """Keys that dvc.yaml reads by itself, and that params.yaml leaves out."""
+    stated = load_yaml(Path("params.yaml"))
     return [
-        f"params.yaml: {key} is {path}, which does not exist. Mend the path, or build what it names."
-        for key, path in named.items()
-        if path is not None and not path.exists()
+        f"params.yaml: {key} is missing, and a release needs it. It is {what}."
+        for key, what in _INTERPOLATED.items()
+        if _at(stated, key) is None
     ]
 
 
-def _unstated() -> list[str]:
-    """Keys that have a default here, but that a stage of dvc.yaml depends on: DVC does not run it without them."""
-    stated, declared = load_yaml(Path("params.yaml")), load_yaml(Path("dvc.yaml"))
-    stages = declared.get("stages") if isinstance(declared, Mapping) else None
-    missing: dict[str, str] = {}
-    for name, stage in stages.items() if isinstance(stages, Mapping) else ():
-        body = stage.get("do", stage) if isinstance(stage, Mapping) else {}
-        for key in body.get("params") or ():
-            if isinstance(key, str) and "${" not in key and not _states(stated, key):
-                missing.setdefault(key, name)
-    return [
-        f"params.yaml: {key} is not there, and the stage {stage} of dvc.yaml depends on it, so DVC would refuse "
-        "to run it. Write it down, if only with its default."
-        for key, stage in missing.items()
-    ]
-
-
-def _states(value: object, dotted: str) -> bool:
-    """Whether nested mappings have the key `a.b.c`."""
-    for part in dotted.split("."):
-        if not isinstance(value, Mapping) or part not in value:
-            return False
-        value = value[part]
-    return True
+def _at(value: Any, dotted: str) -> Any:
+    """The value at the key `a.b.c` of nested mappings; None where there is none."""
+    for key in dotted.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value

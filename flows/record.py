@@ -5,16 +5,20 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flows.workspace_journal import Kept, journal_of
 from pipeline.errors import InputError
 from pipeline.facts import read_json
 from pipeline.params import Params
-from pipeline.stages.workspace import BUILD, CACHE, SOURCES
+from pipeline.stages.workspace import BUILD, CACHE, SOURCES, known_hashes
+
+if TYPE_CHECKING:
+    from pipeline.release.changes import Change
 
 # The exit code of the command for each outcome of the gate.
 EXIT_CODES = {"promote": 0, "reject": 3, "inconclusive": 4, "cannot judge": 5}
+HELD_BACK = 7  # the gate promoted it, but its version was rolled back and stays down
 PROBE_TOKENS = 32
 
 
@@ -31,13 +35,28 @@ class Outcome:
     changed: tuple[str, ...] = ()  # what of its inputs is no longer as it was judged
 
     @property
+    def held_back(self) -> str:
+        """Why a promoted merge is not champion: its version was rolled back. "" for any other."""
+        return str(self.registered.get("held_back") or "")
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether this very release was champion before, so that nothing was changed."""
+        return bool(self.registered.get("champion_since"))
+
+    @property
     def exit_code(self) -> int:
-        """0 promoted, 3 rejected, 4 inconclusive, 5 the gate could not judge."""
-        return EXIT_CODES[self.outcome]
+        """0 promoted, 3 rejected, 4 inconclusive, 5 the gate could not judge, 7 promoted but held back."""
+        return HELD_BACK if self.held_back else EXIT_CODES[self.outcome]
 
     def to_json(self) -> dict[str, Any]:
         """The outcome as JSON values."""
-        return asdict(self)
+        derived = {
+            "exit_code": self.exit_code,
+            "held_back": self.held_back,
+            "unchanged": self.unchanged,
+        }
+        return {**asdict(self), **derived}
 
 
 def read_outcome(candidate: str, registered: dict[str, Any]) -> Outcome:
@@ -79,12 +98,20 @@ def note_champion(params: Params) -> int | None:
     """The number of the champion's last change, None where there is no champion yet.
 
     A change that a killed process left half-made is finished first. Raises InputError where the
-    alias was moved by hand, before hours of stages run in vain.
+    alias was moved by hand, or the journal knows changes that the registry does not, before hours of
+    stages run in vain.
     """
     from pipeline.release.changes import settle
 
     last = settle(params.registry_uri, params.name, params.journal)
     return last.number if last else None
+
+
+def check_journal(params: Params) -> None:
+    """Raise InputError where the journal knows changes of the champion that the registry of params.yaml does not."""
+    from pipeline.release.changes import check_history
+
+    check_history(params.registry_uri, params.name, params.journal)
 
 
 def record_release(params: Params, candidate: str, expected: int | None) -> dict[str, Any]:
@@ -94,6 +121,7 @@ def record_release(params: Params, candidate: str, expected: int | None) -> dict
     champion has changed since.
     """
     from pipeline.release import log_refusal, read_bundle, register_merge, rehearse_version
+    from pipeline.release.changes import head
 
     folder, uri = BUILD / candidate, params.registry_uri
     record = read_bundle(folder / "release")
@@ -101,8 +129,9 @@ def record_release(params: Params, candidate: str, expected: int | None) -> dict
         return {"run": log_refusal(uri, params.name, folder / "release"), "version": None}
     _check_judged_champion(params, expected, record["release_digest"])
     target = _register_unmerged(params, record)
+    before = head(uri, params.name)
     # Before the champion moves: a merge whose way back does not hold is not promoted.
-    if not _is_champion(params, record["release_digest"]):
+    if not _is_release(before, record["release_digest"]):
         rehearse_version(uri, params.name, target, CACHE)
     registered = register_merge(
         uri,
@@ -119,6 +148,8 @@ def record_release(params: Params, candidate: str, expected: int | None) -> dict
         "rollback_version": target,
         "release_digest": record["release_digest"],
         "held_back": registered.held_back,
+        # "" unless this very version was champion before: then nothing was changed.
+        "champion_since": before.when if before and before.version == registered.version else "",
     }
 
 
@@ -130,8 +161,9 @@ def _check_judged_champion(params: Params, expected: int | None, digest: str) ->
     from flows.ledger import champion_is_new
     from pipeline.release.changes import Overtaken, check_expected, head
 
-    if champion_is_new(params) and not _is_champion(params, digest):
-        last = head(params.registry_uri, params.name)
+    if champion_is_new(params) and not _is_release(
+        last := head(params.registry_uri, params.name), digest
+    ):
         check_expected(params.name, last, expected, "promotion")
         raise Overtaken(
             f"{params.name}: the champion is not the one that the candidate was compared with. "
@@ -139,11 +171,8 @@ def _check_judged_champion(params: Params, expected: int | None, digest: str) ->
         )
 
 
-def _is_champion(params: Params, digest: str) -> bool:
-    """Whether the last change made this very release the champion: then nothing is left to do but to say so."""
-    from pipeline.release.changes import head
-
-    last = head(params.registry_uri, params.name)
+def _is_release(last: Change | None, digest: str) -> bool:
+    """Whether the last change made the release `digest` the champion: then nothing is left to do but to say so."""
     return last is not None and last.release_digest == digest
 
 
@@ -189,7 +218,8 @@ def read_status(uri: str, name: str) -> dict[str, Any]:
     from pipeline.release import status
 
     kept = journal_of(uri, name)
-    return _noted(status(uri, name, kept.path, whole=kept.whole), kept)
+    found = status(uri, name, kept.path, whole=kept.whole, hashes=known_hashes())
+    return _noted(found, kept)
 
 
 def read_champion_at(uri: str, name: str, when: str) -> dict[str, Any]:
@@ -228,5 +258,5 @@ def roll_back(
 
     if rehearse:
         return release.rehearse(uri, name, CACHE, to=to).to_json()
-    moved = release.rollback(uri, name, why, CACHE, to=to, thorough=thorough, journal=journal)
-    return moved.to_json()
+    options: dict[str, Any] = {"to": to, "thorough": thorough, "journal": journal}
+    return release.rollback(uri, name, why, CACHE, hashes=known_hashes(), **options).to_json()

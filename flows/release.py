@@ -17,10 +17,13 @@ from flows import stages
 from flows.board import Board
 from flows.ledger import champion_is_new, enter_ledger, ledger_is_new
 from flows.preflight import preflight
-from flows.record import Outcome, note_champion, read_outcome, record_release
+from flows.record import Outcome, check_journal, note_champion, read_outcome, record_release
+from flows.workspace_lock import hold
 from pipeline.errors import EnvironmentFault
 from pipeline.params import Params, load_params
 from pipeline.release.changes import Overtaken
+
+ENTER, REGISTER = "enter into the ledger", "register"  # as the board shows them
 
 _BOARD = Board()
 
@@ -57,22 +60,29 @@ def look_up(stage: str, candidate: str) -> bool:
 @task(task_run_name="enter {candidate} into the ledger", **_PATIENT)
 def enter(candidate: str) -> bool:
     """Add the verdict to the ledger, where it is not there yet."""
-    with _BOARD.running("enter") as done:
+    with _BOARD.running(ENTER) as done:
         added = enter_ledger(load_params(), candidate)
         done("ran" if added else "unchanged")
         return added
 
 
 @task(task_run_name="note the champion", **_PATIENT)
-def note() -> int | None:
-    """The number of the champion's last change, which this release is judged beside."""
-    return note_champion(load_params())
+def note(register: bool) -> int | None:
+    """The number of the champion's last change, which this release is judged beside; None where it only judges.
+
+    A registry that lacks changes which the journal has is refused in any case: its ledger is not the whole one.
+    """
+    params = load_params()
+    if register:
+        return note_champion(params)
+    check_journal(params)
+    return None
 
 
 @task(task_run_name="register {candidate}", **_PATIENT)
 def record(candidate: str, expected: int | None) -> dict[str, Any]:
     """Register a promoted candidate if the champion is as noted, or log the refusal of another one, in MLflow."""
-    with _BOARD.running("register") as done:
+    with _BOARD.running(REGISTER) as done:
         registered = record_release(load_params(), candidate, expected)
         done("refusal" if registered["version"] is None else "ran")
         return registered
@@ -82,12 +92,24 @@ def record(candidate: str, expected: int | None) -> dict[str, Any]:
 def release(candidate: str = "", register: bool = True) -> Outcome:
     """Release `candidate` (the one that params.yaml names if empty) of the workspace in the current folder.
 
-    With `register` false it is judged only: the ledger learns of it, and nothing is registered.
+    With `register` false it is judged only: the ledger learns of it, and nothing is registered. Raises Busy where
+    another process releases or judges in this workspace.
     """
+    return run_release(candidate, register=register)
+
+
+def run_release(candidate: str, *, register: bool) -> Outcome:
+    """As `release`, as part of the flow that calls it."""
     params, candidate = preflight(candidate)
+    with hold("release" if register else "judge", candidate):
+        return _release(params, candidate, register=register)
+
+
+def _release(params: Params, candidate: str, *, register: bool) -> Outcome:
     levels = stages.levels(params, candidate)
-    expected = note() if register else None
-    with _BOARD.of(candidate, sum(map(len, levels)) + 1 + register):
+    expected = note(register)
+    names = [*(stage for level in levels for stage in level), ENTER, *([REGISTER] * register)]
+    with _BOARD.of(f"{'release' if register else 'judge'} {candidate}", names):
         _run_stages(params, candidate, levels)
         # First, so that nothing is promoted whose use of the golden sets was not counted.
         enter(candidate)
@@ -114,9 +136,10 @@ def _run_stages(params: Params, candidate: str, levels: list[list[str]]) -> None
         new = {s for s in level if s in stages.of_registry(candidate) and look_up(s, candidate)}
         # Once a stage has run, DVC looks anew at all that may depend on it.
         due = [stage for stage in level if changed or stage in stale or stage in new]
-        _BOARD.unchanged(len(level) - len(due))
+        _BOARD.unchanged([stage for stage in level if stage not in due])
         _run_level(due, new, params.evaluate.jobs)
-        changed = changed or bool(due)
+        # What `params` writes was looked at before: here only the text of params.yaml differs.
+        changed = changed or any(stage != "params" for stage in due)
 
 
 def _run_level(level: list[str], forced: set[str], jobs: int) -> None:

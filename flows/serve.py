@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pipeline.stages.workspace import CACHE
+from pipeline.stages.workspace import CACHE, known_hashes
 
 
 def serving_commands(
@@ -21,7 +21,14 @@ def serving_commands(
     from pipeline.release.serving import serving
 
     report = serving(
-        uri, name, version, unmerged=unmerged, port=port, download=download, cache=CACHE
+        uri,
+        name,
+        version,
+        unmerged=unmerged,
+        port=port,
+        download=download,
+        cache=CACHE,
+        hashes=known_hashes(),
     )
     return {**report.to_json(), "warnings": _moved_by_hand(uri, name, version)}
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ from pipeline.compat import run_checks
 from pipeline.errors import InputError
 from pipeline.facts import Finding
 from pipeline.folders import FolderKind, check_file, check_replaceable
-from pipeline.progress import bars
+from pipeline.progress import meter
 from pipeline.recipe import Recipe, load_recipe
 from pipeline.sources import Reference, Source
 from pipeline.stages.workspace import HASHES, open_reference
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 # Checks that read weights or load tokenizers; and the one that the merge makes by itself, in the same pass.
 _BEYOND_HEADERS = ("chat-template", "lineage", "values")
 _SEEN_BY_MERGE = ("values",)
-_MB = 1_000_000
 
 
 def check_recipe(path: Path) -> list[Finding]:
@@ -56,8 +54,8 @@ def diagnose_recipe(path: Path, *, threads: int | None, png: Path | None) -> Dia
         check_file(png, ".png")
     recipe = load_recipe(path)
     sources = _open(recipe)
-    with _progress(f"diagnose {path.name}") as progress:
-        found = diagnose(recipe, sources, threads=threads, progress=progress)
+    with meter(f"diagnose {path.name}", None, "MB") as progress:
+        found = diagnose(recipe, sources, threads=threads, progress=progress.bytes_to)
     if png:
         write_heatmap(found, png)
     return found
@@ -71,7 +69,7 @@ def merge_recipe(
     from pipeline.merge.merge import MERGE
 
     recipe, sources = _checked(path, out, MERGE, force, skip=_SEEN_BY_MERGE)
-    with _progress(f"merge {path.name}") as progress:
+    with meter(f"merge {path.name}", None, "MB") as progress:
         return merge(
             recipe,
             sources,
@@ -81,7 +79,7 @@ def merge_recipe(
             device=device,
             force=force,
             hashes=HASHES,
-            progress=progress,
+            progress=progress.bytes_to,
         )
 
 
@@ -92,7 +90,7 @@ def merge_recipe_as_adapter(
     from pipeline.merge.as_adapter import ADAPTER, merge_as_adapter
 
     recipe, sources = _checked(path, out, ADAPTER, force)
-    with _progress(f"merge {path.name}") as progress:
+    with meter(f"merge {path.name}", None, "MB") as progress:
         return merge_as_adapter(
             recipe,
             sources,
@@ -102,7 +100,7 @@ def merge_recipe_as_adapter(
             threads=threads,
             force=force,
             hashes=HASHES,
-            progress=progress,
+            progress=progress.bytes_to,
         )
 
 
@@ -121,14 +119,6 @@ def _checked(
     if faults := [f"{f.message} {f.remedy}".strip() for f in found if f.blocks]:
         raise InputError.of(faults)
     return recipe, sources
-
-
-@contextmanager
-def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar in megabytes while the block runs; the block gets the function that moves it."""
-    with bars() as shown:
-        task = shown.add_task(f"{title} (MB)", total=None)
-        yield lambda done, total: shown.update(task, completed=done // _MB, total=total // _MB)
 
 
 def _open(recipe: Recipe) -> dict[Reference, Source]:

@@ -12,26 +12,35 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from flows.stage_progress import forget_progress
 from flows.torn_lock import LOCK, mend_lock
 from pipeline.errors import EnvironmentFault, InputError, MergegateError
 from pipeline.facts import read_json
 from pipeline.params import Params
+from pipeline.private import private_folder
 from pipeline.recipe import load_recipe
 from pipeline.redaction import redacted
 from pipeline.sources import Reference
-from pipeline.stages.workspace import ENVIRONMENT, SIGNING, environment, signer
+from pipeline.stages.code import code_of_stages
+from pipeline.stages.params import resolved
+from pipeline.stages.sources import signer
+from pipeline.stages.workspace import CODE, ENVIRONMENT, PARAMS, SIGNING, environment
 
 LOGS = Path(".mergegate/logs")
 FAILURES = Path(".mergegate/failures")
 
 State = Literal["ran", "restored", "unchanged"]
 
+_ADVERTISED = "Having any troubles?"  # how DVC ends the report of a fault of its own
+_WORDS = 120
+
 
 def levels(params: Params, candidate: str) -> list[list[str]]:
     """The stages of a release, level by level; the stages of one level do not need each other."""
     return [
+        ["params"],
         ["sources"],
         ["golden", f"check@{candidate}", "champion"],
         ["merge-plain", f"merge@{candidate}", f"diagnose@{candidate}"],
@@ -61,7 +70,8 @@ def unwatched(params: Params, candidate: str) -> list[str]:
     """The stages that must look again whatever DVC says: they read what it does not see.
 
     It sees what lies below `watch`. A hub's branch or a registry's version can change behind its back, and so can
-    mergegate itself and its libraries, whose versions `sources` writes down, and the key that signs.
+    mergegate itself and its libraries, whose versions and code `sources` writes down, and the key that signs.
+    `params` writes down what params.yaml says.
     """
     recipe = load_recipe(params.recipe(candidate))
     stated = [Reference.parse(text) for text in (params.base, *params.experts.values())]
@@ -71,11 +81,17 @@ def unwatched(params: Params, candidate: str) -> list[str]:
         for stage, references in read.items()
         if not all(_below(params.watch, reference) for reference in references)
     ]
-    upgraded = not ENVIRONMENT.is_file() or read_json(ENVIRONMENT) != environment()
+    upgraded = _differs(ENVIRONMENT, environment()) or _differs(CODE, code_of_stages(params))
     # Asked for here, so that whoever runs the release sees the warning about a key made at first use.
     signs = signer()
     rekeyed = SIGNING.is_file() and read_json(SIGNING) != signs
-    return list(dict.fromkeys(["sources", *found] if upgraded or rekeyed else found))
+    # Before DVC is asked what is stale, since other stages depend on keys of its output.
+    edited = ["params"] if _differs(PARAMS, resolved(params)) else []
+    return list(dict.fromkeys([*edited, *(["sources"] if upgraded or rekeyed else []), *found]))
+
+
+def _differs(path: Path, value: Any) -> bool:
+    return not path.is_file() or read_json(path) != value
 
 
 def _below(folder: Path, reference: Reference) -> bool:
@@ -98,6 +114,7 @@ def reproduce(stage: str, *, force: bool = False) -> State:
     """Run one stage if DVC finds it out of date (or `force`). Raises what the stage reported."""
     failure = FAILURES / f"{stage}.json"
     failure.unlink(missing_ok=True)
+    forget_progress(stage)
     done = _dvc("repro", "--single-item", *(["--force"] if force else []), stage)
     if done.returncode:
         with suppress(OSError):  # on a full disk the stage's own words matter more than its log
@@ -110,7 +127,7 @@ def reproduce(stage: str, *, force: bool = False) -> State:
 
 
 def _keep_log(stage: str, output: str) -> None:
-    LOGS.mkdir(parents=True, exist_ok=True)
+    private_folder(LOGS)
     (LOGS / f"{stage}.log").write_text(redacted(output), encoding="utf-8")
 
 
@@ -133,14 +150,15 @@ def _run_dvc(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
-        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        preexec_fn=die_with_parent,
     )
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """On Linux, end when the release is killed, so that a second one does not meet the first one's stages."""
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
 def _failure(stage: str, report: Path, output: str) -> MergegateError:
@@ -159,13 +177,31 @@ def _failure(stage: str, report: Path, output: str) -> MergegateError:
 
 def _dvc_failure(what: str, output: str) -> MergegateError:
     """DVC itself failed: its own last words are the best description there is."""
-    errors = [line for line in output.splitlines() if line.startswith("ERROR")]
-    words = redacted(" ".join(" ".join(errors or output.splitlines()).split()[-80:]))
+    words = redacted(_last_words(output))
     if f"{LOCK}' validation failed" in output or f"{LOCK}' is invalid" in output:
         return InputError(
             f"{LOCK}: DVC cannot read it ({what}): {words} Take it from git (`git checkout {LOCK}`), resolve what "
             "a merge left in it, or move it away: then stages are looked up in DVC's cache or run again."
         )
+    if "is not a git repository" in output:
+        return InputError(
+            "DVC expects a git repository here, and there is none. Run `git init`, or "
+            "`dvc config core.no_scm true` to do without git."
+        )
+    if "is git-ignored" in output:
+        return InputError(
+            f"{LOCK}: git ignores it, and DVC does not write a file that would be lost. "
+            "Take it out of .gitignore or .git/info/exclude."
+        )
     if "is invalid" in output or "extra keys not allowed" in output:
         return InputError(f"dvc.yaml: DVC cannot read it ({what}): {words}")
     return EnvironmentFault(f"{what}: DVC failed: {words}")
+
+
+def _last_words(output: str) -> str:
+    """DVC's errors with the lines that belong to them, such as who blocks a path; without errors, its last words."""
+    lines = [line for line in output.splitlines() if not line.startswith(_ADVERTISED)]
+    first = next((n for n, line in enumerate(lines) if line.startswith("ERROR")), None)
+    if first is None:
+        return " ".join(" ".join(lines).split()[-_WORDS:])
+    return " ".join(" ".join(lines[first:]).split()[:_WORDS])

@@ -9,12 +9,13 @@ from pipeline.facts import Evaluation, TaskFacts
 
 
 def variant_faults(name: str, evaluation: Evaluation, candidate: Evaluation) -> list[str]:
-    """Why a variant cannot stand beside the candidate: another name, harness or setting."""
+    """Why a variant cannot stand beside the candidate: another name, harness, setting, a server of unknown weights."""
     faults = []
     if evaluation.variant != name:
         faults.append(f"the evaluation filed as {name} is of {evaluation.variant}")
     if not evaluation.model_digest:
         faults.append("its evaluation has no digest of the model")
+    faults += evaluation.served.faults if evaluation.served else []
     facts = [
         ({"harness": e.harness, **{f"setting {k}": v for k, v in e.settings.items()}})
         for e in (evaluation, candidate)

@@ -6,27 +6,12 @@ whatever else its task needs.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from gates.expectations import Expectation, findings
+from gates.golden_rows import FIELDS, MINIMUM, prompt_key, read_rows, records
 from pipeline.facts import Finding
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-# Below it, a margin of 3 points cannot be shown to hold even by a candidate that equals its
-# reference on every sample: at alpha 0.05 the bound is under -3 points for fewer than 88 samples.
-MINIMUM = 100
-
-FIELDS = {
-    "id": "a text",
-    "prompt": "a text",
-    "target": "a text or an object",
-    "category": "a text",
-}
 
 
 def check_golden_sets(
@@ -57,11 +42,18 @@ def check_golden_sets(
     return found
 
 
+_COLUMNS = ("row", "id_key", "prompt_key", "seen_in", *(f"{field}_is" for field in FIELDS))
+
+
 def _check(name: str, path: Path, seen: Mapping[str, str], minimum: int) -> list[Finding]:
-    rows, faults = _read(name, path, "Write it, or correct evaluate.golden in params.yaml.")
-    if faults:
-        return faults
-    return findings(name, _frame(rows, seen), _expectations(len(rows), minimum), names="row")
+    rows, fault = read_rows(path)
+    if fault:
+        return [_unread(name, fault, "Write it, or correct evaluate.golden in params.yaml.")]
+    import pandas as pd
+
+    found = records(rows, seen)
+    frame = pd.DataFrame(found, columns=list(_COLUMNS), dtype=object)
+    return findings(name, frame, _expectations(len(rows), minimum), names="row")
 
 
 def _seen(splits: Mapping[str, Path]) -> tuple[dict[str, str], list[Finding]]:
@@ -70,10 +62,10 @@ def _seen(splits: Mapping[str, Path]) -> tuple[dict[str, str], list[Finding]]:
     seen: dict[str, str] = {}
     found: list[Finding] = []
     for split, path in splits.items():
-        rows, faults = _read(split, path, way_out)
-        found += faults
+        rows, fault = read_rows(path)
+        found += [_unread(split, fault, way_out)] if fault else []
         for row in rows:
-            seen.setdefault(_key(row.get("prompt")), split)
+            seen.setdefault(prompt_key(row.get("prompt")), split)
     return seen, found
 
 
@@ -131,76 +123,6 @@ def _unique(code: str, field: str, remedy: str) -> Expectation:
         required=f"no two rows may have the same {field}",
         remedy=remedy,
     )
-
-
-def _frame(rows: Sequence[Mapping[str, Any]], seen: Mapping[str, str]) -> pd.DataFrame:
-    """One row per sample: where it stands, what its fields are, keys for uniqueness, and leaks."""
-    import pandas as pd
-
-    records = []
-    for line, row in enumerate(rows, 1):
-        prompt = _key(row.get("prompt"))
-        records.append(
-            {
-                "row": f"line {line} ({row.get('id')}{_leak(seen, prompt)})",
-                "id_key": str(row.get("id")),
-                "prompt_key": prompt,
-                "seen_in": seen.get(prompt),
-                **{f"{field}_is": _kind(field, row.get(field)) for field in FIELDS},
-            }
-        )
-    columns = ["row", "id_key", "prompt_key", "seen_in", *(f"{field}_is" for field in FIELDS)]
-    return pd.DataFrame(records, columns=columns, dtype=object)
-
-
-def _kind(field: str, value: Any) -> str:
-    """The wanted kind where the value is of it, else what it is; never null, which would pass."""
-    filled = bool(value.strip()) if isinstance(value, str) else bool(value)
-    allowed = (str, dict) if field == "target" else (str,)
-    if isinstance(value, allowed) and filled:
-        return FIELDS[field]
-    return "missing or empty" if not filled else type(value).__name__
-
-
-def _leak(seen: Mapping[str, str], prompt: str) -> str:
-    return f", also in {seen[prompt]}" if prompt in seen else ""
-
-
-def _key(prompt: Any) -> str:
-    return " ".join(str(prompt).casefold().split())
-
-
-def _read(name: str, path: Path, way_out: str) -> tuple[list[dict[str, Any]], list[Finding]]:
-    """The rows of a JSONL file, or one finding that names the lines which are no JSON object."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        return [], [_unread(name, f"{path}: {reason}", way_out)]
-    # Not splitlines: a JSON text may hold U+2028, which that takes for the end of a line.
-    lines = text.removesuffix("\n").split("\n") if text else []
-    rows = [_object(line) for line in lines]
-    wrong = [str(number) for number, row in enumerate(rows, 1) if row is None]
-    if wrong:
-        shown = ", ".join(wrong[:5]) + (", …" if len(wrong) > 5 else "")
-        what = f"{path}: {len(wrong)} lines are no JSON object, or name a key twice: {shown}"
-        return [], [_unread(name, what, "Write one object on each line, without blank lines.")]
-    return [row for row in rows if row is not None], []
-
-
-def _object(line: str) -> dict[str, Any] | None:
-    try:
-        row = json.loads(line, object_pairs_hook=_no_duplicates)
-    except (ValueError, RecursionError):
-        return None
-    return row if isinstance(row, dict) else None
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    row = dict(pairs)
-    if len(row) != len(pairs):
-        raise ValueError
-    return row
 
 
 def _unread(name: str, what: str, remedy: str) -> Finding:

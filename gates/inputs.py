@@ -62,6 +62,8 @@ def evaluation_digest(evaluation: Evaluation, groups: Groups) -> str:
         "harness": evaluation.harness,
         "settings": evaluation.settings,
         "tasks": {skill: asdict(facts) for skill, facts in evaluation.tasks.items()},
+        # Left out where there is none, so that digests of earlier verdicts stay what they were.
+        **({"served": asdict(evaluation.served)} if evaluation.served else {}),
     }
     parts: list[bytes] = [_json(head)]
     for key in sorted(groups, key=repr):

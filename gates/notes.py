@@ -17,8 +17,9 @@ from gates.statistics import holm
 def notes(
     policy: Policy, evidence: Evidence, judged: Sequence[Judged], uses: Mapping[str, int] | None
 ) -> tuple[str, ...]:
-    """A merge that loses to plain task arithmetic, weak references, golden sets that are used up."""
+    """A merge that loses to plain task arithmetic, weak references, golden sets that are used up, served weights."""
     found = [_loses_to_plain(evidence, judged), *map(_weaker_than_base, judged)]
+    found += _behind_servers(evidence)
     found += [wording.fresh_examples(why) for s in policy.sealed if (why := s.used_up(uses))]
     return tuple(filter(None, found))
 
@@ -49,6 +50,24 @@ def _improvement(one: Judged, pair: Pair, p: float) -> Improvement:
         p=float(f"{p:.3g}"),
         text=wording.improved(one.rule, pair.label, c),
     )
+
+
+def _behind_servers(evidence: Evidence) -> list[str]:
+    """How it is known that servers had the weights that were scored, or who vouches for it."""
+    served = {
+        evidence.label(name): one.served
+        for name, one in evidence.evaluations.items()
+        if one.served is not None and not one.served.faults
+    }
+    checked = {label: one for label, one in served.items() if one.identity == "checked"}
+    vouched: dict[str, list[str]] = {}
+    for label, one in served.items():
+        if one.identity == "trusted":
+            vouched.setdefault(one.by, []).append(label)
+    ours = evidence.candidate.served
+    apart = ours.apart_from if ours else ""
+    told = [wording.checked_behind_servers(evidence.artifact, checked, apart)] if checked else []
+    return told + [wording.vouched_for(evidence.artifact, by, of) for by, of in vouched.items()]
 
 
 def _loses_to_plain(evidence: Evidence, judged: Sequence[Judged]) -> str:

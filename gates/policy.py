@@ -124,7 +124,8 @@ def _latency(fields: Fields, faults: list[str]) -> LatencyRule | None:
 
 def _waivers(fields: Fields, faults: list[str]) -> tuple[Waiver, ...]:
     fields.seen.add("waivers")
-    return parse_waivers(fields.value.get("waivers", ()), f"{fields.where}.waivers", faults)
+    given = fields.value.get("waivers")
+    return parse_waivers(() if given is None else given, f"{fields.where}.waivers", faults)
 
 
 def _clashes(policy: Policy, where: str) -> list[str]:

@@ -8,12 +8,13 @@ met it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from gates.policy import LatencyRule
 from gates.row import Artifact
 from gates.rule import Rule
 from gates.statistics import Comparison
+from pipeline.facts import Served
 
 _NO_LOSS = "no loss allowed"
 
@@ -136,6 +137,48 @@ def weaker_than_base(rule: Rule, label: str, theirs: float, base: float) -> str:
 def fresh_examples(why: str) -> str:
     """A golden set that was used too often, and what to do about it."""
     return f"{why}. Write fresh examples, and seal them."
+
+
+def checked_behind_servers(artifact: Artifact, found: Mapping[str, Served], apart: str = "") -> str:
+    """Variants whose servers were asked probes, with the figures of all of them together and the worst one.
+
+    `apart`: the variant akin to the candidate that the probes tell it from.
+    """
+    tokens, agreeing = (
+        sum(getattr(one, key) for one in found.values()) for key in ("tokens", "agreeing")
+    )
+    compared = sum(one.compared for one in found.values())
+    gap = max(one.largest_gap for one in found.values())
+    largest = max(one.largest_difference for one in found.values())
+    limit = max(one.limit for one in found.values())
+    probability = (
+        f"log-probabilities of {compared:,} tokens differ by at most {largest:.2f} nats"
+        if compared
+        else "the servers gave no log-probabilities to compare"
+    )
+    if apart:
+        alike = f"The log-probabilities tell the {artifact} weights from the {apart} ones."
+    else:
+        alike = "Probes do not tell apart weights that answer alike, as merged and quantized ones often do."
+    return (
+        f"Judging the {artifact} weights, servers answered for {_listed(found)}: of {tokens:,} tokens of their answers "
+        f"to probes {agreeing:,} are the likeliest of the weights, no token is more than {gap:.2f} nats less likely "
+        f"({limit:g} allowed), and {probability}. {alike}"
+    )
+
+
+def vouched_for(artifact: Artifact, by: str, labels: Sequence[str]) -> str:
+    """Variants behind servers that a person vouches for."""
+    return (
+        f"Judging the {artifact} weights, servers answered for {_listed(labels)}, and {by} vouches that they had these "
+        "weights: nothing was compared."
+    )
+
+
+def _listed(names: Iterable[str]) -> str:
+    """a, b and c."""
+    *before, last = names
+    return f"{', '.join(before)} and {last}" if before else last
 
 
 def latency(rule: LatencyRule, ratio: float, *, within: bool) -> str:

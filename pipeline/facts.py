@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.errors import CorruptArtifactError, InputError
+from pipeline.private import private_folder
 
 Status = Literal["pass", "fail", "cannot_judge", "waived"]
 
@@ -61,6 +62,49 @@ class TaskFacts:
     samples: int
 
 
+Identity = Literal["checked", "trusted", "unidentified"]
+
+
+@dataclass(frozen=True)
+class Served:
+    """How it is known that a server had the weights that were evaluated.
+
+    checked: probes were asked, and every token of the answers is what the weights themselves say, within `limit`.
+    trusted: `by` vouches for it, and nothing was checked. unidentified: neither.
+    """
+
+    identity: Identity
+    by: str = ""  # who vouches, where it is trusted
+    method: str = ""  # how it was checked
+    probes: int = 0
+    tokens: int = 0  # of the answers, their ends among them
+    agreeing: int = 0  # tokens that are the likeliest of the weights
+    largest_gap: float = 0.0  # nats by which a token is less likely than the likeliest
+    limit: float = 0.0  # of largest_gap and largest_difference
+    compared: int = 0  # tokens whose log-probability the server gave
+    largest_difference: float = 0.0  # nats between its log-probability and that of the weights
+    # The variant made from the same weights that the log-probabilities tell it from; "" where none was tried or told.
+    apart_from: str = ""
+
+    @property
+    def faults(self) -> list[str]:
+        """Why it does not show which weights answered; nothing where it does."""
+        if self.identity == "trusted" and self.by.strip():
+            return []
+        if self.identity != "checked":
+            return [
+                "it was evaluated behind a server, and nothing shows that the server had its weights"
+            ]
+        within = (
+            self.largest_gap <= self.limit and self.largest_difference <= self.limit
+        )  # NaN is not
+        if self.probes > 0 and 0 < self.agreeing <= self.tokens and within:
+            return []
+        return [
+            "the check of its server's weights is said to have passed, and its figures say otherwise"
+        ]
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """One variant under every skill: the per-sample scores and all that they depend on."""
@@ -72,6 +116,7 @@ class Evaluation:
     settings: Mapping[str, Any]  # decoding, template and backend settings, as JSON values
     tasks: Mapping[str, TaskFacts]  # by skill
     scores: tuple[Score, ...] = field(default=())
+    served: Served | None = None  # None where the weights were loaded in the process itself
 
 
 def canonical_json(value: Any) -> str:
@@ -94,7 +139,7 @@ def digest_file(path: Path) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write `text` so that `path` holds either the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(path.parent)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     with partial.open("w", encoding="utf-8", newline="\n") as file:
         file.write(text)
@@ -157,6 +202,7 @@ def read_evaluation(path: Path) -> Evaluation:
         settings=head["settings"],
         tasks={skill: TaskFacts(**facts) for skill, facts in head["tasks"].items()},
         scores=tuple(_score(json.loads(row)) for row in rows if row),
+        served=Served(**served) if (served := head.get("served")) else None,
     )
 
 

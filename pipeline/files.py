@@ -48,7 +48,7 @@ def read_file(path: Path, limit: int, what: str) -> bytes:
 def _unopened(path: Path, error: OSError) -> Exception:
     """What to raise where the file cannot be opened: `error` itself, where it is not the user's to mend."""
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP):
-        return InputError(f"{path!s:.200}: no such file. Check the path, or fetch it again.")
+        return InputError(f"{path!s:.200}: no such file. Check the path.")
     if error.errno in (errno.EACCES, errno.EPERM):
         return InputError(
             f"{path}: this user may not read it. Change its rights (chmod u+r), or copy it."

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import EnvironmentFault, InputError
+from pipeline.private import private_folder
 
 # How our folders in the machine's temporary folder begin: so that nobody names one of theirs like that, since
 # `mergegate doctor --mend` removes those that a killed run left.
@@ -53,7 +54,7 @@ def whole_folder(
     out = out.absolute()
     old, part = out.with_name(f".{out.name}.old"), out.with_name(f".{out.name}.part")
     above = [parent for parent in out.parents if not parent.exists()]
-    out.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(out.parent)
     with _locked(part, clear=not resume):
         try:
             if old.exists() and not out.exists():  # killed between the two renames of _put

@@ -23,6 +23,7 @@ from pipeline.strict import (
     one_of,
     sequence,
     shown,
+    string,
     text,
     whole,
 )
@@ -32,7 +33,9 @@ SPLITS = ("train", "tune", "test")
 _FOLDERS = {"base", "plain", "evals", "merged", "quantized"}
 # Variants that a policy may name besides.
 RESERVED = frozenset(_FOLDERS | {"best-expert", "unmerged", "champion"})
+DEFAULT_URI = "sqlite:///mlflow.db"  # of the registry
 _FROM_ENVIRONMENT = "env:"  # before the name of the variable that holds the registry's URI
+_EXPERTS = "a mapping of names to references, or to a source and a domain, both texts"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
@@ -65,6 +68,9 @@ class EvaluateParams:
     golden: Path | None
     limit: int | None  # first N samples of each set: for trials, never for a release
     skills: Mapping[str, Skill]
+    serve: str = ""  # the command that serves a variant, with {model} and {port}; "" without one
+    serve_timeout: int = 600  # seconds until that server must answer
+    trusted: str = ""  # who vouches that a server has the weights; "" where it is checked
 
 
 @dataclass(frozen=True)
@@ -113,11 +119,15 @@ class Params:
 
 def load_params(path: Path = Path("params.yaml")) -> Params:
     """Read and check params.yaml. Raises InputError that lists every fault."""
+    if not path.exists():
+        raise InputError(
+            f"{path}: no such file here. Run the command in the folder that holds it, or name it."
+        )
     faults: list[str] = []
     top = Fields(load_yaml(path), path.name, faults)
     for key in ("experts", "candidates"):
         faults.extend(_bad_names(top.value.get(key), f"{path.name}: {key}"))
-    experts = top.get("experts", _experts, "a mapping of names to references", {}) or {}
+    experts = top.get("experts", _experts, _EXPERTS, {}) or {}
     uri, journal = _registry(
         top.get("registry", mapping, "a mapping", {}), f"{path.name}: registry", faults
     )
@@ -164,16 +174,30 @@ def _evaluate(value: Any, where: str, faults: list[str]) -> EvaluateParams:
         batch_size=fields.get("batch_size", _batch_size, "a whole number, 1 or more, or auto", 64),
         max_new_tokens=fields.get("max_new_tokens", whole(1), "a whole number, 1 or more", 256),
         jobs=fields.get("jobs", whole(1, 64), "a whole number from 1 to 64", 1),
-        system=fields.get("system", str, "the system prompt of every question", ""),
+        system=fields.get("system", string, "a text: the system prompt of every question", ""),
         golden=golden,
         limit=fields.get("limit", whole(1), "a whole number, 1 or more", None),
         skills={
             name: _skill(name, spec, golden, f"{where}.skills.{name}", faults)
             for name, spec in skills.items()
         },
+        serve=fields.get("serve", text, "a command with {model} and {port}", ""),
+        serve_timeout=fields.get("serve_timeout", whole(1), "seconds, a whole number", 600),
+        trusted=_trusted(fields, faults),
     )
     fields.done()
     return params
+
+
+def _trusted(fields: Fields, faults: list[str]) -> str:
+    """evaluate.served_by.trusted: the person who vouches for the server; "" where there is none."""
+    must = "a mapping `trusted: NAME`, the person who vouches for the server"
+    if not (given := fields.get("served_by", filled(mapping), must, None)):
+        return ""
+    inner = Fields(given, f"{fields.where}.served_by", faults)
+    name = inner.get("trusted", text, "the name of the person who vouches for the server")
+    inner.done()
+    return str(name or "")
 
 
 def _skill(name: str, value: Any, golden: Path | None, where: str, faults: list[str]) -> Skill:
@@ -210,7 +234,7 @@ def _quantize(value: Any, where: str, faults: list[str]) -> QuantizeParams:
 
 def _registry(value: Any, where: str, faults: list[str]) -> tuple[str, Path]:
     fields = Fields(value or {}, where, faults)
-    uri = str(fields.get("uri", text, "an MLflow tracking URI", "sqlite:///mlflow.db"))
+    uri = fields.get("uri", text, "an MLflow tracking URI", DEFAULT_URI) or ""
     journal = fields.get("journal", _folder, "a folder", Path(".mergegate/journal"))
     fields.done()
     if has_password(uri):
@@ -275,7 +299,11 @@ def _experts(value: Any) -> dict[str, tuple[str, str]]:
     named = {n: v if isinstance(v, Mapping) else {"source": v} for n, v in given.items()}
     if any(set(v) - {"source", "domain"} for v in named.values()):
         raise ValueError
-    return {name: (text(v["source"]), str(v.get("domain", ""))) for name, v in named.items()}
+    domains = {name: v.get("domain") for name, v in named.items()}
+    return {
+        name: (text(v["source"]), "" if domains[name] is None else string(domains[name]))
+        for name, v in named.items()
+    }
 
 
 def _folder(value: Any) -> Path:

@@ -36,11 +36,19 @@ class Fields:
             faults.append(f"{where} is {_kind(value)}; it must be a mapping of keys to values.")
 
     def get(self, key: str, parse: Callable[[Any], Any], must: str, default: Any = _MISSING) -> Any:
-        """`parse(value of key)`; a fault quoting `must` where it raises, or where a required key is missing."""
+        """`parse(value of key)`, or `default` where the key is left out or null.
+
+        Args:
+            key: the key of this mapping.
+            parse: gives the value, or raises TypeError, ValueError or KeyError for one of a wrong type or range.
+            must: what the value must be, for the message: "a whole number, 1 or more".
+            default: the value of a key that is not given; without it the key is required, and null is a fault.
+        """
         self.seen.add(key)
-        if key not in self.value:
+        if self.value.get(key) is None:
             if default is _MISSING:
-                self.faults.append(f"{self.where}.{key} is missing; it must be {must}.")
+                state = "null" if key in self.value else "missing"
+                self.faults.append(f"{self.where}.{key} is {state}; it must be {must}.")
                 return None
             return default
         try:
@@ -62,6 +70,13 @@ class Fields:
 def text(value: Any) -> str:
     """A non-empty string, as it is."""
     if not isinstance(value, str) or not value.strip():
+        raise ValueError
+    return value
+
+
+def string(value: Any) -> str:
+    """A string, which may be empty."""
+    if not isinstance(value, str):
         raise ValueError
     return value
 

@@ -29,7 +29,11 @@ def doctor(
     ] = False,
     why: Annotated[str, typer.Option(help="With --adopt: the reason, kept in the record.")] = "",
     quick: Annotated[
-        bool, typer.Option("--quick", help="Do not read the bytes of artifacts and caches.")
+        bool,
+        typer.Option(
+            "--quick",
+            help="Do not read the bytes of artifacts and caches, and of sources only those of files that look changed.",
+        ),
     ] = False,
     uri: Uri = "",
     json: Json = False,
@@ -57,10 +61,10 @@ def doctor(
         for ailment, reason in report.left:
             say.line(f"{ailment.code}  {ailment.message} {reason}".rstrip())
         if not report.left:
-            seen = ", as far as the registry shows." if report.note else "."
+            seen = "." if report.journal else ", as far as the registry shows."
             say.line(f"{report.name}: healthy{seen}")
-        if report.note:
-            say.line(f"note: {report.note}")
+        for note in report.notes:
+            say.line(f"note: {note}")
     raise typer.Exit(report.exit_code)
 
 

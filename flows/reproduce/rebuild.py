@@ -17,7 +17,7 @@ from flows.reproduce.surroundings import Pair, surroundings
 from pipeline.errors import EnvironmentFault, InputError, MergegateError
 from pipeline.folders import TEMPORARY, check_place
 from pipeline.params import load_params
-from pipeline.progress import bars
+from pipeline.progress import meter
 from pipeline.quantize.calibration import Calibration
 from pipeline.sources import Reference, Source
 
@@ -148,8 +148,7 @@ def _merge(
 ) -> None:
     from pipeline.merge import merge
 
-    with bars() as shown:
-        task = shown.add_task(f"merge {recorded.candidate} again (MB)", total=None)
+    with meter(f"merge {recorded.candidate} again", None, "MB") as progress:
         merge(
             recorded.recipe,
             opened,
@@ -159,9 +158,7 @@ def _merge(
             device=recorded.device,
             force=True,
             hashes=hashes,
-            progress=lambda done, total: shown.update(
-                task, completed=done // _MB, total=total // _MB
-            ),
+            progress=progress.bytes_to,
         )
 
 

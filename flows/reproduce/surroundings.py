@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flows.reproduce.recorded import Recorded
+from pipeline.code import code_digest
 from pipeline.release.machine import describe_machine
 from pipeline.stages.workspace import environment
 
@@ -23,7 +24,7 @@ def surroundings(recorded: Recorded, *, threads: int | None = None) -> dict[str,
     `threads`: those that quantization used here. A record that does not say a thing is not held to it.
     """
     stated = {k: v for k, v in recorded.versions.items() if k not in _FOR_SCORES}
-    here: dict[str, Any] = dict(environment())
+    here: dict[str, Any] = {**environment(), "code": code_digest()}
     then = {**stated, **_hardware(recorded.quantization), **_machine(recorded.environment)}
     if "instructions" in then:
         here |= _hardware({"hardware": _here(), "threads": threads})

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 from rich import markup
@@ -35,6 +36,11 @@ def line(text: str) -> None:
 def as_json(value: Any) -> None:
     """`value` as JSON on standard output."""
     sys.stdout.write(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def note(text: str) -> None:
+    """One line on standard error, which is no part of the report."""
+    _Console(stderr=True, highlight=False, soft_wrap=True).print(f"mergegate: {escape(text)}")
 
 
 def failure(message: str, code: int) -> int:
@@ -68,6 +74,11 @@ def table(*columns: str) -> Table:
     for column in columns:
         made.add_column(column)
     return made
+
+
+def moment(iso: str) -> str:
+    """A moment of a record, ISO 8601 with its zone, as a person reads it, in UTC."""
+    return f"{datetime.fromisoformat(iso).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def counted(number: int, noun: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from flows.say.console import escape, facts, table, terminal
+from flows.say.console import escape, facts, moment, table, terminal
 
 if TYPE_CHECKING:
     from flows.record import Outcome
@@ -21,8 +21,11 @@ _OUTCOME = {"promote": "green", "reject": "red", "inconclusive": "yellow", "cann
 
 def outcome(ended: Outcome) -> None:
     """The verdict in a sentence, its reasons by artifact, the table of variants, and where it was recorded."""
-    console, colour = terminal(), _OUTCOME[ended.outcome]
-    console.print(f"[bold {colour}]{ended.candidate}[/]  {escape(ended.sentence)}")
+    console, colour = terminal(), "yellow" if ended.held_back else _OUTCOME[ended.outcome]
+    first = news(ended)
+    console.print(f"[bold {colour}]{ended.candidate}[/]  {escape(first or ended.sentence)}")
+    if first:
+        console.print(f"  the verdict: {escape(ended.sentence)}")
     if ended.changed:
         what = " and ".join(ended.changed)
         console.print(
@@ -42,6 +45,20 @@ def outcome(ended: Outcome) -> None:
     if registered:
         console.print()
         facts("registered in MLflow", registered)
+
+
+def news(ended: Outcome) -> str:
+    """What stands above the verdict: that the merge is held back, or that nothing changed; "" for neither."""
+    model, version = ended.registered.get("model"), ended.registered.get("version")
+    if ended.held_back:
+        return (
+            f"Held back: version {version} of {model} stays down, for {ended.held_back}. "
+            f"`mergegate rollback {model} --to {version}` lets it serve."
+        )
+    if ended.unchanged:
+        since = moment(ended.registered["champion_since"])
+        return f"Nothing changed since {since}: version {version} of {model} is champion."
+    return ""
 
 
 def score_table(scores: Mapping[str, Mapping[str, float | None]]) -> Table:

@@ -13,12 +13,12 @@ from flows.verify.rendered import rendered
 from flows.verify.result import Part, attempt, count, first, plain, together
 from gates import Verdict
 from gates.recompute import Stored, differences, plain_verdict, read_stored, release_verdict
+from pipeline.code import code_digest
 from pipeline.errors import InputError
 from pipeline.evaluate.table import comparison
 from pipeline.facts import Evaluation, read_evaluation, read_json
 from pipeline.release.bundle import RECORD
 from pipeline.release.verdict_inputs import told, told_again
-from pipeline.stages.workspace import code_digest
 
 PLAIN = "plain task arithmetic"  # as `refused` names it
 

@@ -59,7 +59,7 @@ def verify_version(
             )
         with _artifacts(client, uri, version) as folder:
             if kind == UNMERGED:
-                parts = unmerged_fits(folder), unmerged_tags_fit(version, folder / MANIFEST)
+                parts = unmerged_fits(folder, client), unmerged_tags_fit(version, folder / MANIFEST)
                 return Verification.of(name, parts, kind=UNMERGED)
             return _merge(client, uri, version, folder, (name, today, key, unsigned))
 

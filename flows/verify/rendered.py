@@ -20,6 +20,7 @@ from pipeline.release.bundle import CARD, RECORD, REPORT
 from pipeline.release.card import render_card
 from pipeline.release.hub_metadata import hub_metadata
 from pipeline.release.record import SCHEMA
+from pipeline.sources import Reference
 
 Reader = Callable[[Path, Mapping[str, Any]], Iterator[str]]
 
@@ -140,13 +141,26 @@ def _front(folder: Path, record: Mapping[str, Any]) -> Iterator[str]:
     text = _text(folder / CARD)
     said, expected = _metadata(text), _metadata(f"---\n{hub_metadata(record)}\n---\n")
     for field in _FRONT:
-        yield from (
-            f"{CARD}: {f}" for f in differences(said.get(field), expected.get(field), field)
-        )
+        found, due = said.get(field), expected.get(field)
+        if field == "base_model":
+            due = _base_models(found, due or [], record)
+        yield from (f"{CARD}: {f}" for f in differences(found, due, field))
     for tag in expected["tags"]:
         if tag not in (said.get("tags") or ()):
             yield f"{CARD}: tags: has no {tag}"
     yield from _without(CARD, text, record)
+
+
+def _base_models(found: Any, due: list[str], record: Mapping[str, Any]) -> list[str] | None:
+    """What the card's base_model must be: hub ids, or of an earlier version all models and adapters, folders too.
+
+    Which of the two is told by what is `found`; None where there are no hub ids.
+    """
+    references = [Reference.parse(text) for text in record["identity"]["sources"]]
+    named = dict.fromkeys(part for r in references for part in (r.model, r.adapter) if part)
+    listed = found if isinstance(found, list) else []
+    earlier = any(name in listed for name in named if name not in due)
+    return list(named) if earlier else due or None
 
 
 def _named(folder: Path, record: Mapping[str, Any]) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,13 @@ from pipeline.release.registry import (
     ROLLBACK_DIGEST,
     ROLLBACK_VERSION,
     ROLLED_BACK,
+    SOURCE_DIGESTS,
     UNMERGED,
 )
+from pipeline.sources import Reference
+from pipeline.sources.reference import is_registry_uri
 
 REGISTRY = "registry"  # where a fault of a tag is, in place of a file
-_SOURCES = "mergegate.source_digests"
 
 
 def merge_tags_fit(version: Any, record: Mapping[str, Any]) -> Part:
@@ -40,6 +42,8 @@ def merge_tags_fit(version: Any, record: Mapping[str, Any]) -> Part:
         return together(Part(faults=(expected,)), changes_fit(version, REGISTRY))
     if ESSENCE not in version.tags:  # as of versions registered before there was that tag
         del expected[ESSENCE]
+    pins = record["identity"]["sources"]
+    _as_before(version, expected, {text: pin["digest"] for text, pin in pins.items()})
     faults = _differing(version, expected)
     reason = version.tags.get(ROLLED_BACK)
     notes = (f"Version {version.version} was rolled back: {reason}",) if reason else ()
@@ -49,9 +53,11 @@ def merge_tags_fit(version: Any, record: Mapping[str, Any]) -> Part:
 
 def unmerged_tags_fit(version: Any, manifest: Path) -> Part:
     """The tags of an unmerged set's version against its manifest."""
-    expected = attempt(manifest.parent, lambda: _of_unmerged(read_manifest(manifest)))
-    if isinstance(expected, str):
-        return together(Part(faults=(expected,)), changes_fit(version, REGISTRY))
+    found = attempt(manifest.parent, lambda: _of_unmerged(read_manifest(manifest)))
+    if isinstance(found, str):
+        return together(Part(faults=(found,)), changes_fit(version, REGISTRY))
+    expected, before = found
+    _as_before(version, expected, before)
     checked = f"{count(expected, 'tag')} of version {version.version} against {manifest.name}"
     tags = Part((checked,), tuple(_differing(version, expected)))
     return together(tags, changes_fit(version, REGISTRY))
@@ -83,7 +89,6 @@ def way_back(version: Any, target: Any | None, record: Mapping[str, Any]) -> Par
 
 def _of_merge(record: Mapping[str, Any]) -> dict[str, str]:
     identity = record["identity"]
-    pins = {reference: pin["digest"] for reference, pin in identity["sources"].items()}
     samples = {name: sha for name, sha in identity["samples"].items() if name != CHAMPION}
     tags = {
         "mergegate.kind": "merge",
@@ -91,7 +96,7 @@ def _of_merge(record: Mapping[str, Any]) -> dict[str, str]:
         "mergegate.candidate": record["candidate"],
         "mergegate.recipe": identity["recipe"]["text"],
         "mergegate.recipe_digest": identity["recipe"]["digest"],
-        _SOURCES: canonical_json(pins),
+        SOURCE_DIGESTS: canonical_json(dict(_pinned_digests(identity["sources"]))),
         "mergegate.outcome": record["verdict"]["outcome"],
         "mergegate.verdict": canonical_json(record["verdict"]),
         "mergegate.method_rationale": "\n".join(t for t in record["method"].values() if t),
@@ -104,14 +109,54 @@ def _of_merge(record: Mapping[str, Any]) -> dict[str, str]:
     return tags
 
 
-def _of_unmerged(manifest: Mapping[str, Any]) -> dict[str, str]:
+def _of_unmerged(manifest: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
+    """The tags of a set, and its digests as earlier releases wrote them: by whole reference."""
     members = (manifest["base"], *manifest["experts"].values())
-    return {
+    digests = {_member_name(member): member["digest"] for member in members}
+    tags = {
         store.RELEASE_DIGEST: manifest["digest"],
         ARTIFACT_DIGEST: manifest["digest"],
         "mergegate.base": manifest["base"]["reference"],
-        _SOURCES: canonical_json({m["reference"]: m["digest"] for m in members}),
+        SOURCE_DIGESTS: canonical_json(digests),
     }
+    return tags, {member["reference"]: member["digest"] for member in members}
+
+
+def _pinned_digests(pins: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Each model and each adapter with the digest of its own folder."""
+    for text, pin in pins.items():
+        reference = Reference.parse(text)
+        yield _pinned_name(reference.model, pin["model"]["revision"]), pin["model"]["digest"]
+        adapters = [pin["adapter"], *pin.get("further", ())] if pin["adapter"] else []
+        for one, side in zip(reference.each(), adapters, strict=True) if adapters else ():
+            yield _pinned_name(one.adapter or "", side["revision"]), side["digest"]
+
+
+def _member_name(member: Mapping[str, Any]) -> str:
+    reference = Reference.parse(member["reference"])
+    is_adapter = member["kind"] == "adapter" and reference.adapter
+    return _pinned_name(reference.adapter if is_adapter else reference.model, member["revision"])
+
+
+def _pinned_name(name: str | None, revision: str | None) -> str:
+    """NAME@COMMIT of the hub, models:/NAME/VERSION also where an alias was named, or a folder."""
+    named = str(name)
+    if is_registry_uri(named):
+        return f"{named.partition('@')[0]}/{revision}" if "@" in named else named
+    return f"{named}@{revision}" if revision else named
+
+
+def _as_before(version: Any, expected: dict[str, str], before: Mapping[str, str]) -> None:
+    """Expect the digests of the sources as the releases wrote them that named whole references.
+
+    They gave a source of several parts one digest of all. A tag is held to the form that its names are of.
+    """
+    text, then = version.tags.get(SOURCE_DIGESTS, ""), canonical_json(before)
+    found, now = _readable(text), json.loads(expected[SOURCE_DIGESTS])
+    named = found.keys() if isinstance(found, Mapping) else set()
+    same = text == store.fitting(then, store.VERSION_TAG_LIMIT)
+    if same or (named == before.keys() and named != now.keys()):
+        expected[SOURCE_DIGESTS] = then
 
 
 def _differing(version: Any, expected: dict[str, str]) -> list[str]:

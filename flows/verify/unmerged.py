@@ -7,23 +7,47 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from flows.verify.result import MAX_BYTES, Part, attempt, count
+from flows.verify.result import MAX_BYTES, Part, attempt, count, together
 from pipeline.errors import CorruptArtifactError
 from pipeline.facts import digest_of, read_json
 from pipeline.release.bundle import CARD
+from pipeline.release.referred import look_at, referred_members
 from pipeline.release.unmerged import MANIFEST
 from pipeline.sources import artifact_digest
 
 _ADAPTERS = "adapters"
 
 
-def unmerged_fits(folder: Path) -> Part:
+def unmerged_fits(folder: Path, client: Any = None) -> Part:
     """The set in `folder` against its manifest: every adapter by digest, no file beside them.
 
-    Base and full fine-tunes are referred to; their bytes are not fetched, and a note says so.
+    Base and full fine-tunes are referred to: what lies on this machine is read wholly and compared
+    with its digest; what does not is not fetched, and a note says so. `client`: of the registry, for
+    members that are versions of it.
     """
     found = attempt(folder, lambda: _checked(folder))
-    return Part(faults=(found,)) if isinstance(found, str) else found
+    if isinstance(found, str):
+        return Part(faults=(found,))
+    return together(found, _referred(folder, client))
+
+
+def _referred(folder: Path, client: Any) -> Part:
+    """The models that the set refers to. They are believed by digest, wherever the current folder has them."""
+    checked, faults, notes = [], [], []
+    for name, member in referred_members(read_manifest(folder / MANIFEST)).items():
+        found = attempt(folder, partial(look_at, client, name, member))
+        if isinstance(found, str):
+            faults.append(found)
+        elif found.state == "same":
+            checked.append(found.said)
+        elif found.state == "changed":
+            faults.append(found.said)
+        else:
+            notes.append(
+                f"By reference and digest only, not fetched here: {name}, {member['reference']}. "
+                "`mergegate rollback --rehearse` loads and checks it."
+            )
+    return Part(tuple(checked), tuple(faults), tuple(notes))
 
 
 def manifest_fits(manifest: Path, digest: str, where: str = "") -> Part:
@@ -46,19 +70,13 @@ def _checked(folder: Path) -> Part:
         if found != member["digest"]:
             faults.append(f"{_ADAPTERS}/{name}: is not {member['reference']}: {found}")
     faults += _strangers(folder, adapters)
-    referred = [members["base"], *(m for m in experts.values() if m["kind"] != "adapter")]
-    names = ", ".join(str(member["reference"]) for member in referred)
     return Part(
         (
             f"{MANIFEST} by its digest",
             f"{count(adapters, 'adapter')} by SHA-256, and no other file",
         ),
         tuple(faults),
-        (
-            f"By reference and digest only, not fetched here: {names}. "
-            "`mergegate rollback --rehearse` loads and checks them.",
-            f"{CARD} and the answers to the probe are covered by no digest of their own.",
-        ),
+        (f"{CARD} and the answers to the probe are covered by no digest of their own.",),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from heapq import nlargest
 from pathlib import Path
 from typing import Any
@@ -143,18 +144,32 @@ def fit_batches(lm: Any) -> None:
         ("loglikelihood", True),
         ("loglikelihood_rolling", True),
     ):
-        setattr(lm, name, _fitted(lm, getattr(lm, name), every_token))
+        setattr(lm, name, Fitted(lm, getattr(lm, name), every_token))
 
 
-def _fitted(lm: Any, method: Callable[..., Any], every_token: bool) -> Callable[..., Any]:
-    def fitted(requests: Sequence[Any], **options: Any) -> Any:
+@dataclass(frozen=True)
+class Fitted:
+    """One method of lm-eval's Hugging Face backend, with batches sized to its requests."""
+
+    lm: Any
+    method: Callable[..., Any]
+    every_token: bool
+
+    def __call__(self, requests: Sequence[Any], **options: Any) -> Any:
+        self.fit(requests)
+        return self.method(requests, **options)
+
+    def fit(self, requests: Sequence[Any]) -> None:
+        """Size the batches so that the longest of `requests` fits."""
+        lm = self.lm
         tokens = min(_longest(lm, [request.args for request in requests]), lm.max_length)
         lm.batch_size_per_gpu = batch_that_fits(
-            lm.model.config, lm.model.dtype.itemsize, tokens, memory(), every_token=every_token
+            lm.model.config,
+            lm.model.dtype.itemsize,
+            tokens,
+            memory(),
+            every_token=self.every_token,
         )
-        return method(requests, **options)
-
-    return fitted
 
 
 def _longest(lm: Any, arguments: Sequence[Sequence[Any]]) -> int:

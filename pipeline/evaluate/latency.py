@@ -11,7 +11,7 @@ from pipeline.errors import InputError
 from pipeline.evaluate.chat import token_ids
 from pipeline.evaluate.generation import generate, load_model
 from pipeline.evaluate.runtime import device, quiet, repeatable
-from pipeline.progress import bars
+from pipeline.progress import meter
 
 # Longer answers only scale both times alike.
 NEW_TOKENS = 24
@@ -62,13 +62,12 @@ def _alternate(
 ) -> list[tuple[list[float], list[float]]]:
     """Times by prompt: (merged, unmerged), each one per repeat."""
     times: list[tuple[list[float], list[float]]] = [([], []) for _ in inputs]
-    with bars() as progress:
-        bar = progress.add_task("latency", total=repeats * len(inputs))
+    with meter("latency", repeats * len(inputs), "prompts") as advance:
         for repeat in range(repeats):
             for i, ids in enumerate(inputs):
                 for side in (0, 1) if (repeat + i) % 2 == 0 else (1, 0):
                     times[i][side].append(_time(pair[side][0], ids[side], count))
-                progress.advance(bar)
+                advance()
     return times
 
 

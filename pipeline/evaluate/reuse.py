@@ -1,7 +1,8 @@
 """Results of skills kept from one evaluation to the next: what nothing has changed for is not evaluated again.
 
 An entry is `FOLDER/KEY/result.json`. KEY is the digest of all that the result depends on (`Key`), and the file
-holds that, the result, and a digest of both. What does not read back as it was written is dropped, with a
+holds that, the result, and a digest of both. Until it is written, `samples.jsonl` beside it has what is finished of
+the skill (`pipeline.evaluate.kept`). What does not read back as it was written is dropped, with a
 note, and evaluated again: the store can cost a release time, never its verdict. The digest shows damage, not forgery;
 whoever can write here can write the evaluations themselves.
 """
@@ -12,12 +13,14 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import MergegateError
+from pipeline.evaluate.kept import SAMPLES, KeptAnswers
 from pipeline.evaluate.tasks import SkillSpec, SkillTask
 from pipeline.facts import Score, TaskFacts, canonical_json, digest_of, write_text
 from pipeline.files import read_file
@@ -93,6 +96,8 @@ class Store:
     folder: Path
     notes: list[str] = field(default_factory=list)
     reused: list[str] = field(default_factory=list)  # skills, in the order in which they were read
+    # By skill: answers that an evaluation which did not end has left, and that were not asked for again.
+    resumed: dict[str, int] = field(default_factory=dict)
     max_entries: int = MAX_ENTRIES
     max_bytes: int = MAX_BYTES
 
@@ -104,6 +109,7 @@ class Store:
                 return None
             result = _parsed(read_file(path, self.max_bytes, "a kept result"), key)
             os.utime(path)  # used last, so pruned last
+            self._drop_samples(key)  # of one that was killed as it ended, or that ended second
         # Whatever the bytes are, the answer is to evaluate again.
         except (MergegateError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             reason = error if str(error) else type(error).__name__
@@ -121,6 +127,20 @@ class Store:
             write_text(self._path(key), text)
         except OSError as error:
             self.notes.append(f"{self._path(key)}: not kept ({error.strerror or error}).")
+        else:
+            self._drop_samples(key)
+
+    @contextmanager
+    def samples(self, key: Key, skill: str) -> Iterator[KeptAnswers]:
+        """The answers kept of a `skill` that is not finished, to be added to; they stay until its result is written."""
+        path = self._path(key).with_name(SAMPLES)
+        kept = KeptAnswers(path, key.name, self.notes, self.max_bytes)
+        try:
+            yield kept
+        finally:
+            kept.close()
+            if kept.resumed:
+                self.resumed[skill] = kept.resumed
 
     def prune(self) -> None:
         """Remove the entries that were used longest ago, until the rest is within both bounds."""
@@ -135,21 +155,28 @@ class Store:
             if number > self.max_entries or total > self.max_bytes:
                 shutil.rmtree(entry, ignore_errors=True)
 
+    def _drop_samples(self, key: Key) -> None:
+        with suppress(OSError):
+            self._path(key).with_name(SAMPLES).unlink(missing_ok=True)
+
     def _path(self, key: Key) -> Path:
         return self.folder / key.name / "result.json"
 
 
 def _entries(folder: Path) -> list[tuple[int, int, Path]]:
-    """(time of last use, bytes, folder) of each entry; what has no result, as a killed run leaves it, is the oldest."""
+    """(time of last use, bytes, folder) of each entry; what has neither result nor samples is the oldest."""
     found = []
     for entry in folder.iterdir() if folder.is_dir() else ():
         if not _KEY.fullmatch(entry.name) or entry.is_symlink():
             continue
-        try:
-            status = (entry / "result.json").stat()
-            found.append((status.st_mtime_ns, status.st_size, entry))
-        except FileNotFoundError:  # being written just now, perhaps: its place decides nothing yet
-            found.append((0, 0, entry))
+        sizes, times = [0], [0]
+        for name in ("result.json", SAMPLES):
+            # Another evaluation may be writing it just now, or removing it.
+            with suppress(FileNotFoundError):
+                status = (entry / name).stat()
+                sizes.append(status.st_size)
+                times.append(status.st_mtime_ns)
+        found.append((max(times), sum(sizes), entry))
     return found
 
 

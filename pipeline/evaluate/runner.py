@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -12,11 +12,15 @@ from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.evaluate.backend import device_of, is_known_by_digest, load_backend
+from pipeline.evaluate.batches import in_batches
 from pipeline.evaluate.generation import check_decoding, ended_row_by_row
 from pipeline.evaluate.reuse import Key, SkillResult, Store, skill_key
 from pipeline.evaluate.runtime import memory, quiet, repeatable, surroundings
 from pipeline.evaluate.scores import Samples, golden_attributes, skill_answers, skill_scores
+from pipeline.evaluate.served.failures import in_words
+from pipeline.evaluate.served.identity import Behind, identified
 from pipeline.evaluate.tasks import SkillSpec, SkillTask, load_skills
+from pipeline.evaluate.watch import Say, announced, count_requests, watched
 from pipeline.facts import (
     Evaluation,
     TaskFacts,
@@ -25,7 +29,6 @@ from pipeline.facts import (
     write_evaluation,
     write_text,
 )
-from pipeline.progress import bars
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Settings:
     system: str = ""  # the system message; none where empty
     seed: int = 0
     limit: int | None = None  # the first N samples of each set: for trials, never for a release
+    serve: str = ""  # the command by which mergegate starts a server for each variant
 
 
 def evaluate(
@@ -52,13 +56,17 @@ def evaluate(
     out: Path,
     reference: str = "",
     store: Store | None = None,
+    behind: Behind | None = None,
+    say: Say = lambda _: None,
 ) -> Evaluation:
     """Score `variant`; write VARIANT.answers.jsonl, VARIANT.samples.jsonl and VARIANT.json to `out`.
 
     `model` and `adapter` are folders; `reference` is what the record calls them (default:
     MODEL+ADAPTER), and `model_digest` covers them. Files appear only when every skill is scored.
     A skill that `store` has is taken from there, with the bytes that evaluating it would give; where
-    it has all of them, the model is not read. Every other is kept there as soon as it is scored.
+    it has all of them, the model is not read. Every other is kept there as soon as it is scored, and batch
+    by batch until then: an evaluation that was killed asks only for what is missing. `behind` says where the server of
+    a served backend is, and how its weights are identified. `say` is given a line as a skill begins and as it ends.
     Raises InputError that says what is missing: a task, a metric, a field, a sample, a finite
     score, or room for a prompt.
     """
@@ -67,7 +75,7 @@ def evaluate(
         for task in tasks:  # before the model is read
             golden_attributes(task, skills[task.skill].attributes)
         keys = _keys(tasks, skills, model_digest, settings) if store else {}
-        results = _kept(store, keys)
+        results, served = _kept(store, keys), None
         if missing := [task for task in tasks if task.skill not in results]:
             lm = load_backend(
                 settings.backend,
@@ -76,13 +84,29 @@ def evaluate(
                 model=model,
                 adapter=adapter,
                 batch_size=settings.batch_size,
+                endpoint=behind.endpoint if behind else None,
             )
             check_decoding(lm, settings.max_new_tokens)
-            with _progress(lm, variant, _requests(missing, settings.limit)):
+            served = identified(
+                lm,
+                settings.backend,
+                behind,
+                variant=variant,
+                model=Path(model),
+                adapter=adapter,
+                system=settings.system,
+            )
+            requests = {task.skill: count_requests(task, settings.limit) for task in missing}
+            with watched(lm, variant, requests) as progress:
                 for task in missing:
-                    results[task.skill] = _score(lm, task, skills[task.skill], settings)
-                    if store and task.skill in keys:
-                        store.write(keys[task.skill], results[task.skill])
+                    key = keys.get(task.skill)
+                    with (
+                        announced(say, variant, task.skill, requests[task.skill]),
+                        _kept_samples(lm, store, key, task.skill, progress.skip),
+                    ):
+                        results[task.skill] = _score(lm, task, skills[task.skill], settings)
+                    if store and key:
+                        store.write(key, results[task.skill])
         if store:
             store.prune()
     ordered = [results[task.skill] for task in tasks]
@@ -94,6 +118,7 @@ def evaluate(
         settings={**_facts(settings), "prompts_digest": _prompts_digest(ordered)},
         tasks={task.skill: results[task.skill].facts for task in tasks},
         scores=tuple(score for result in ordered for score in result.scores),
+        served=served,
     )
     _write(out, evaluation, ordered)
     return evaluation
@@ -121,6 +146,18 @@ def _kept(store: Store | None, keys: Mapping[str, Key]) -> dict[str, SkillResult
     return {skill: result for skill, result in found.items() if result is not None}
 
 
+@contextmanager
+def _kept_samples(
+    lm: Any, store: Store | None, key: Key | None, skill: str, skip: Callable[[int], None]
+) -> Iterator[None]:
+    """Answer batch by batch, each kept in `store`, where the skill is known by a key."""
+    if store is None or key is None:
+        yield
+        return
+    with store.samples(key, skill) as kept, in_batches(lm, kept, skip):
+        yield
+
+
 def _write(out: Path, evaluation: Evaluation, results: list[SkillResult]) -> None:
     """The answers first: VARIANT.json says that all is there."""
     answers = [answer for result in results for answer in result.answers]
@@ -135,7 +172,10 @@ def _score(lm: Any, task: SkillTask, spec: SkillSpec, settings: Settings) -> Ski
     By itself and with fresh generators: together with others its prompts would be padded otherwise,
     and its scores depend on which skills stand beside it.
     """
-    with repeatable(settings.seed):
+    with (
+        repeatable(settings.seed),
+        in_words(settings.backend, f"params.yaml: evaluate.skills.{task.skill}"),
+    ):
         samples = _run(lm, task, settings)
     _check_truncation(lm, samples)
     scored = {(part, sample["doc_id"]) for part in task.parts for sample in samples[part]}
@@ -182,35 +222,14 @@ def _silent(wanted: bool) -> Iterator[None]:
         yield
 
 
-def _requests(tasks: list[SkillTask], limit: int | None) -> int | None:
-    """How many requests will be made; None where a part asks several of one document."""
-    parts = [part for task in tasks for part in task.parts.values()]
-    if any(part.OUTPUT_TYPE != "generate_until" for part in parts):
-        return None
-    return sum(len(range(len(part.eval_docs))[:limit]) for part in parts)
-
-
-@contextmanager
-def _progress(lm: Any, variant: str, total: int | None) -> Iterator[None]:
-    """A bar that counts finished requests: lm-eval's backends report each one to their cache hook."""
-    from lm_eval.api.model import CacheHook
-
-    class Counter(CacheHook):  # lm-eval is imported only here
-        def add_partial(self, attr: str, req: Any, res: Any) -> None:
-            progress.advance(bar)
-
-    with bars() as progress:
-        bar = progress.add_task(f"evaluate {variant}", total=total)
-        lm.set_cache_hook(Counter(None))
-        yield
-
-
 def _check_truncation(lm: Any, samples: Samples) -> None:
-    """Refuse prompts that the Hugging Face backend would have cut from the left with no more than a log line."""
+    """Refuse prompts that lm-eval would have cut from the left with no more than a log line."""
+    from lm_eval.models.api_models import TemplateAPI
     from lm_eval.models.huggingface import HFLM
 
-    if not isinstance(lm, HFLM):
+    if not isinstance(lm, HFLM) and not (isinstance(lm, TemplateAPI) and lm.tokenized_requests):
         return
+    longest = lm.max_gen_toks if isinstance(lm, HFLM) else lm._max_gen_toks
     cut = [
         f"{part}:{sample['doc_id']} ({length} tokens)"
         for part, rows in samples.items()
@@ -218,7 +237,7 @@ def _check_truncation(lm: Any, samples: Samples) -> None:
         for prompt, arguments, *_ in sample["arguments"]
         if isinstance(arguments, dict)
         and (length := len(lm.tok_encode(prompt)))
-        > lm.max_length - arguments.get("max_gen_toks", lm.max_gen_toks)
+        > lm.max_length - arguments.get("max_gen_toks", longest)
     ]
     if cut:
         raise InputError(
@@ -243,6 +262,7 @@ def _facts(settings: Settings) -> dict[str, Any]:
         "seed": settings.seed,
         "limit": settings.limit,
         "device": device_of(settings.backend, settings.model_args),
+        **({"serve": settings.serve} if settings.serve else {}),
     }
 
 

@@ -19,7 +19,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pipeline.facts import digest_file, digest_of
+from pipeline.code import code_digest_of
+from pipeline.facts import digest_of
 
 _LOGURU = ("llmcompressor", "compressed_tensors")
 
@@ -103,13 +104,12 @@ def device() -> str:
 def surroundings() -> dict[str, Any]:
     """What can change an answer or a score besides model, task and settings, as JSON values.
 
-    Every installed distribution, for metric code may import any of them; the modules of this package and of
-    the facts that they write; processor, accelerators, and threads, which decide the order of float sums.
+    Every installed distribution, for metric code may import any of them; the code that evaluates; processor,
+    accelerators, and threads, which decide the order of float sums.
     """
     import torch
 
     packages = {(one.metadata["Name"] or "", one.version or "") for one in distributions()}
-    code = [*Path(__file__).parent.glob("*.py"), Path(__file__).parents[1] / "facts.py"]
     cuda = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
     return {
         "python": platform.python_version(),
@@ -118,7 +118,7 @@ def surroundings() -> dict[str, Any]:
         "accelerators": [torch.cuda.get_device_name(number) for number in cuda],
         "threads": torch.get_num_threads(),
         "packages": digest_of(sorted(packages)),
-        "code": digest_of(sorted((path.name, digest_file(path)) for path in code)),
+        "code": code_digest_of("pipeline.evaluate.runner"),
     }
 
 

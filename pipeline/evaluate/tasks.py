@@ -167,6 +167,26 @@ def _task_digest(path: Path) -> str:
     return digest_of(sorted((file.name, digest_file(file)) for file in files))
 
 
+def output_type(path: Path) -> str:
+    """The output_type of a task YAML, from what it includes where it has none itself; "" where it does not read."""
+    try:
+        return _output_type(path, frozenset()) or "generate_until"
+    except (OSError, ValueError, AttributeError, TypeError, yaml.YAMLError):
+        return ""  # lm-eval says what is wrong with it
+
+
+def _output_type(path: Path, above: frozenset[Path]) -> str:
+    # Composed, not constructed: the nodes of a YAML file may carry lm-eval's tag !function.
+    top = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    pairs = {key.value: node.value for key, node in top.value} if top else {}
+    if "output_type" in pairs or path in above:
+        return str(pairs.get("output_type", ""))
+    included = pairs.get("include", [])
+    names = [included] if isinstance(included, str) else [node.value for node in included]
+    found = [_output_type((path.parent / name).resolve(), above | {path}) for name in names]
+    return next(filter(None, reversed(found)), "")  # of two that are included, the last one counts
+
+
 def _with_includes(path: Path) -> set[Path]:
     """The file and all that it includes. lm-eval has refused cycles before."""
     # Composed, not constructed: the nodes of a YAML file may carry lm-eval's tag !function.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +15,7 @@ from pipeline.errors import EnvironmentFault, InputError
 from pipeline.evaluate.runtime import quiet, repeatable
 from pipeline.facts import digest_of, read_json
 from pipeline.folders import FolderKind, whole_folder
-from pipeline.progress import bars
+from pipeline.progress import Meter, meter
 from pipeline.quantize.calibration import Calibration
 from pipeline.quantize.hardware import hardware_class
 from pipeline.quantize.scheme import GROUPED, check_scheme, fit_group_size
@@ -89,16 +90,23 @@ def quantize(
     _require_library()
     import torch
 
-    with quiet(), repeatable(seed), no_pinned_memory(), bars() as progress:
+    title = f"quantize to {scheme} by {algorithm}"
+    with (
+        quiet(),
+        repeatable(seed),
+        no_pinned_memory(),
+        meter(title, None, "layers") as progress,
+    ):
         if threads is not None:
             torch.set_num_threads(threads)  # `repeatable` sets it back
-        progress.add_task(f"quantize to {scheme} by {algorithm}", total=None)
         model, tokenizer = _load(merged)
         layers = _in_features(model)
+        progress.to(0, len(layers))
         size = fit_group_size(group_size, layers) if scheme in GROUPED else None
         calibration = Calibration.of(algorithm, system, prompts)
         ids = calibration.ids(tokenizer)
-        _apply(model, tokenizer, _recipe(scheme, algorithm, size), ids)
+        with _counted({id(model.get_submodule(name)) for name in layers}, progress):
+            _apply(model, tokenizer, _recipe(scheme, algorithm, size), ids)
         with whole_folder(out, QUANTIZED) as part:
             _save(model, merged, part)
             after = _weight_bytes(part)
@@ -193,6 +201,27 @@ def _apply(model: Any, tokenizer: Any, recipe: list[Any], ids: Sequence[Sequence
     ]
     loader = torch.utils.data.DataLoader(batches, batch_size=None) if batches else None
     oneshot(model=model, processor=tokenizer, recipe=recipe, dataset=loader)
+
+
+@contextmanager
+def _counted(layers: set[int], progress: Meter) -> Iterator[None]:
+    """Count `layers`, by id, as llm-compressor ends with each part of the model: a decoder layer, or all at once."""
+    from llmcompressor.core import LifecycleCallbacks
+
+    original = LifecycleCallbacks.__dict__["sequential_epoch_end"]
+
+    def ended(cls: type[Any], /, modules: list[Any], **rest: Any) -> Any:
+        result = original.__func__(cls, modules, **rest)
+        done = layers.intersection(map(id, modules))
+        layers.difference_update(done)
+        progress(len(done))
+        return result
+
+    LifecycleCallbacks.sequential_epoch_end = classmethod(ended)
+    try:
+        yield
+    finally:
+        LifecycleCallbacks.sequential_epoch_end = original
 
 
 def _save(model: Any, merged: Path, part: Path) -> None:

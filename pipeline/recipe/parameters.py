@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -73,7 +74,7 @@ def parse_parameters(
     parsed: dict[str, Parameter] = {}
     for name, given in value.items():
         spec = _spec(str(name), where, method, per_model, faults)
-        if spec:
+        if spec and given is not None:  # null leaves a parameter out
             parsed[spec.name] = _parameter(given, f"{where}.{name}", spec, faults)
     return parsed
 
@@ -137,10 +138,15 @@ def _gradient(value: Any, where: str, spec: ParameterSpec, faults: list[str]) ->
 
 def _number(value: Any) -> float | None:
     """A number of YAML; also one that YAML 1.1 reads as a string for want of a point, as 1e-5."""
+    if isinstance(value, str) and not _WITHOUT_POINT.fullmatch(value):
+        return None
     try:
         return float(value) if isinstance(value, bool | int | float | str) else None
-    except (ValueError, OverflowError):
+    except OverflowError:
         return None
+
+
+_WITHOUT_POINT = re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+")
 
 
 def _out_of_range(value: Any, where: str, spec: ParameterSpec) -> str:

@@ -91,7 +91,8 @@ class _Reader:
 
     def _output(self) -> tuple[tuple[Slice, ...], bool, Parameters]:
         """The slices, whether they were written as such, and the parameters of the module around them."""
-        given = [key for key in ("models", "slices", "modules") if key in self.top.value]
+        keys = ("models", "slices", "modules")
+        given = [key for key in keys if self.top.value.get(key) is not None]
         self.top.seen.update(("models", "slices", "modules"))
         if len(given) != 1:
             found = f"has {' and '.join(given)}" if given else "does not say what to merge"
@@ -118,7 +119,7 @@ class _Reader:
 
     def _slices(self, fields: Fields) -> tuple[tuple[Slice, ...], bool]:
         fields.seen.update(("models", "slices"))
-        if "slices" not in fields.value:
+        if fields.value.get("slices") is None:
             sources = self._sources(fields, "models", layers=False)
             return (Slice(sources, None, {}),), False
         listed = self._list(fields, "slices", "a list of slices, each with its sources")
@@ -166,9 +167,10 @@ class _Reader:
 
     def _reference(self, fields: Fields, key: str, required: bool) -> Reference | None:
         fields.seen.add(key)
-        if key not in fields.value:
+        if fields.value.get(key) is None:
             if required:
-                self.faults.append(f"{fields.where}.{key} is missing; it must name a model.")
+                state = "null" if key in fields.value else "missing"
+                self.faults.append(f"{fields.where}.{key} is {state}; it must name a model.")
             return None
         return parse_reference(fields.value[key], f"{fields.where}.{key}", self.faults)
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pipeline.recipe.references import parse_reference
 from pipeline.recipe.types import Tokenizer, TokenRow, TokenRule
 from pipeline.sources.reference import Reference
-from pipeline.strict import Fields, flag, mapping, one_of, whole
+from pipeline.strict import Fields, flag, mapping, one_of, text, whole
 
 MAX_MULTIPLE = 65_536  # rows of padding, which a table must have room for
 Origin = Literal["union", "base"] | Reference
@@ -37,7 +37,9 @@ def parse_tokenizer(
         )
     fields = Fields(given, f"{top.where}.tokenizer", faults)
     fields.seen.add("source")
-    origin = _origin(given.get("source", "union"), f"{fields.where}.source", base, faults)
+    source_given = given.get("source")
+    stated = "union" if source_given is None else source_given
+    origin = _origin(stated, f"{fields.where}.source", base, faults)
     tokens = fields.get("tokens", mapping, "a mapping of tokens to their source", {}) or {}
     pad = fields.get(
         "pad_to_multiple_of",
@@ -93,10 +95,10 @@ def _row(value: Any, where: str, faults: list[str]) -> TokenRow | None:
 
 def _model_token(fields: Fields, faults: list[str]) -> TokenRow | None:
     fields.seen.update(("model", "token", "token_id"))
-    given = [key for key in ("token", "token_id") if key in fields.value]
+    given = [key for key in ("token", "token_id") if fields.value.get(key) is not None]
     model = parse_reference(fields.value.get("model"), f"{fields.where}.model", faults)
     if len(given) != 1:
         faults.append(f"{fields.where}: give exactly one of token and token_id.")
         return None
-    parse, must = (str, "a token's text") if given == ["token"] else (whole(0), "an id, 0 or more")
+    parse, must = (text, "a token's text") if given == ["token"] else (whole(0), "an id, 0 or more")
     return TokenRow(model, fields.get(given[0], parse, must))

@@ -96,7 +96,8 @@ def journal_faults(
     differing = [f"{path}: change {n}: {said}." for n, said in contradictions(entries, name, known)]
     newest = now.head.number if now.head else 0
     lacking = [
-        f"{path}: has change {entry['number']}, to version {entry.get('version')}, and the registry does not."
+        f"{path}: has change {entry['number']}, to version {entry.get('version')}, and the registry does not. "
+        "Until it has, nothing is released."
         for entry in entries
         if entry.get("name") == name and entry["number"] > newest
     ]

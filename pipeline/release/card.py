@@ -6,13 +6,17 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pipeline.release.hub_metadata import hub_metadata
+from pipeline.release.hub_metadata import base_models, hub_metadata
 from pipeline.release.record import shipped, table_of
 from pipeline.sources import Reference
 
 _NAMES = {"promote": "promoted", "reject": "rejected"}
 
 
+_NO_BASE = (
+    "\nThe metadata above names no `base_model`: no source is a model of the hub, "
+    "or declares one that it comes from.\n"
+)
 _HEATMAP = "![Differences of the sources by layer and kind of module](heatmap.png)"
 
 
@@ -116,7 +120,8 @@ def _sources(record: Mapping[str, Any]) -> str:
         "architecture",
         "SHA-256",
     )
-    return _markdown(header, rows)
+    known = base_models(pins)
+    return _markdown(header, rows) + ("" if known else _NO_BASE)
 
 
 def _source(role: str, pin: Mapping[str, Any], domains: Mapping[str, str]) -> tuple[str, ...]:

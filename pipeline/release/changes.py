@@ -13,13 +13,14 @@ restored; their names stay taken, and should `mlflow gc` free them, the tag stil
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
+from pipeline.redaction import redacted
 from pipeline.release import store
 from pipeline.release.claims import Overtaken, check_expected, is_at, make_claim, next_change
 from pipeline.release.finishing import finish
@@ -34,6 +35,7 @@ __all__ = [
     "Standing",
     "adopt",
     "check_expected",
+    "check_history",
     "head",
     "move_champion",
     "restore",
@@ -60,17 +62,32 @@ def settle(
 ) -> Change | None:
     """As `head`, after finishing a change that a killed process left half-made.
 
-    `entered` is given the number of each change that `journal` lacked and now has. Raises InputError, as every
-    change of the champion does, where the model was moved to another registry or is here as an unfinished copy.
+    `entered` is given the number of each change that `journal` lacked and now has. Raises what `head` and
+    `check_history` raise; and InputError, as every change of the champion does, where the model was moved to another
+    registry or is here as an unfinished copy.
     """
     with _kept(journal) as book, store.connect(uri) as client:
         check_home(client, name)
+        _check_book(uri, client, name, book)
         finish(client, name)
         found = _settled_or_open(client, name).head
         lacked = _enter(client, name, found, book)
         if entered is not None:
             entered += lacked
         return found
+
+
+def check_history(uri: str, name: str, journal: Path) -> None:
+    """Raise InputError where the journal knows changes that the registry at `uri` does not.
+
+    The registry is another one then, or was restored from an older backup: it would give numbers to new
+    changes that the journal has for others.
+    """
+    # The journal first: whatever is in it was claimed before.
+    known = [e["number"] for e in Journal(journal).inspect()[0] if e.get("name") == name]
+    with store.connect(uri) as client:
+        last = read_standing(client, name).head
+    _check_history(uri, name, journal, known, last)
 
 
 def standing(uri: str, name: str) -> Standing:
@@ -101,12 +118,14 @@ def move_champion(
     `journal` with all that it lacks; processes of one machine wait there for each other. `entered`: as
     for `settle`, without the change that is returned.
 
-    Raises Overtaken where another change came first, InputError where the alias was moved by hand,
+    Raises Overtaken where another change came first, InputError where the alias was moved by hand or the
+    journal knows more changes than the registry (see `check_history`),
     CorruptArtifactError where the journal was altered, EnvironmentFault where the registry fails:
     then it may be done or not, and doing it again finds out.
     """
     with _kept(journal) as book, store.connect(uri) as client:
         check_home(client, name)
+        _check_book(uri, client, name, book)
         finish(client, name)
         found = _settled_or_open(client, name).head
         if found is None or not is_at(found, version, release_digest):
@@ -160,6 +179,30 @@ def _kept(path: Path | None) -> Iterator[Journal | None]:
     with book.locked():
         book.entries()
         yield book
+
+
+def _check_book(uri: str, client: Any, name: str, book: Journal | None) -> None:
+    """As `check_history`, for a journal that is locked: nobody of this machine changes either meanwhile."""
+    if book is not None:
+        known = [entry["number"] for entry in book.entries() if entry.get("name") == name]
+        _check_history(uri, name, book.path, known, read_standing(client, name).head)
+
+
+def _check_history(
+    uri: str, name: str, journal: Path, known: Sequence[int], last: Change | None
+) -> None:
+    newest = last.number if last else 0
+    if max(known, default=0) <= newest:
+        return
+    there = f"knows them up to number {newest} only" if newest else "knows none"
+    where = redacted(uri)
+    raise InputError(
+        f"{journal}: has {len(known)} {'change' if len(known) == 1 else 'changes'} of the champion of {name}, up to "
+        f"number {max(known)}, and the registry at {where} {there}. If the registry was moved, take its history "
+        f"along: `mergegate registry move --to {where}` with the old address in registry.uri of params.yaml. If it "
+        "was restored from an older backup, restore a newer one. To begin anew, name another folder in "
+        "registry.journal of params.yaml."
+    )
 
 
 def _settled_or_open(client: Any, name: str) -> Standing:

@@ -114,7 +114,7 @@ def _unmerged_faults(folder: Path, digest: str) -> Iterator[str]:
     for name, member in manifest["experts"].items():
         place = adapter_folder(folder, name)
         if member["kind"] != "adapter":
-            continue  # a full fine-tune is referred to, not copied
+            continue  # a full fine-tune is referred to, not copied: see `doctor_sources`
         if not place.is_dir():
             yield f"adapters/{name} is missing."
         elif (found := artifact_digest(place)) != member["digest"]:

@@ -4,7 +4,8 @@ Looking changes nothing. What a person must decide (bytes that changed, an alias
 altered) has no `mend`. Of what a release may be busy with, only what is older than YOUNG_S is held to be left over.
 
 Who looks: `doctor_champion` at the champion, its changes and the journal, `doctor_versions` at versions and what
-interrupted registrations left, `contents` at bytes, `leftovers` at the disk.
+interrupted registrations left, `contents` at bytes of the store, `doctor_sources` at what a set refers to outside it,
+`leftovers` at the disk.
 """
 
 from __future__ import annotations

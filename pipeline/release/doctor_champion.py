@@ -92,7 +92,8 @@ def _journal(
                 f"change {entry['number']}",
                 f"the registry knows no change {entry['number']}; {book.path} has it, to version "
                 f"{entry.get('version')}.",
-                "The registry was restored from an older backup, or is another one: compare registry.uri.",
+                "The registry was restored from an older backup, or is another one: restore a newer backup, or "
+                "take the history along with `mergegate registry move`. Until then nothing is released.",
             )
     return None if faults else entries
 

@@ -7,8 +7,16 @@ from typing import Any
 
 from pipeline.release import store
 from pipeline.release.doctor import Ailment, old
-from pipeline.release.registry import MERGE, REFUSAL, ROLLBACK_DIGEST, ROLLBACK_VERSION, UNMERGED
+from pipeline.release.registry import (
+    MERGE,
+    REFUSAL,
+    RELEASED,
+    ROLLBACK_DIGEST,
+    ROLLBACK_VERSION,
+    UNMERGED,
+)
 
+_RUNS = {REFUSAL: "a refusal", RELEASED: "a promotion"}  # by kind
 _WAIT = (
     "It is younger than an hour, and a release may be at it: run that release again, or look later."
 )
@@ -21,8 +29,8 @@ def examine_versions(uri: str, name: str) -> Iterator[Ailment]:
         experiment = client.get_experiment_by_name(name)
         place = [experiment.experiment_id] if experiment else []
         logged = list(store.pages(client.search_logged_models, place)) if place else []
-        running = "attributes.status = 'RUNNING' and tags.`mergegate.kind` = '{}'"
-        refusals = client.search_runs(place, running.format(REFUSAL)) if place else []
+        running = "attributes.status = 'RUNNING'"
+        runs = list(store.pages(client.search_runs, place, running)) if place else []
         ours = [v for v in versions if v.tags.get("mergegate.kind") in (MERGE, UNMERGED)]
         yield from _duplicates(ours)
         for version in ours:
@@ -32,8 +40,9 @@ def examine_versions(uri: str, name: str) -> Iterator[Ailment]:
         for model in logged:
             if store.RELEASE_DIGEST in model.tags and model.model_id not in used:
                 yield _left_model(uri, model)
-        for run in refusals:
-            yield _left_run(uri, run)
+        for run in runs:
+            if what := _RUNS.get(run.data.tags.get("mergegate.kind", "")):
+                yield _left_run(uri, run, what)
 
 
 def _duplicates(versions: list[Any]) -> Iterator[Ailment]:
@@ -127,11 +136,11 @@ def _left_model(uri: str, model: Any) -> Ailment:
     )
 
 
-def _left_run(uri: str, run: Any) -> Ailment:
+def _left_run(uri: str, run: Any, what: str) -> Ailment:
     return Ailment(
         "run-left",
         run.info.run_id,
-        f"run {run.info.run_id}, a refusal, was never finished: it was interrupted.",
+        f"run {run.info.run_id}, {what}, was never finished: it was interrupted.",
         _WAIT,
         mend=(lambda: _end_run(uri, run.info.run_id)) if old(run.info.start_time) else None,
     )

@@ -10,6 +10,7 @@ from typing import Any
 from pipeline.errors import EnvironmentFault, InputError
 from pipeline.facts import canonical_json
 from pipeline.release import store
+from pipeline.release.page import DESCRIPTION_LIMIT
 from pipeline.release.standing import (
     CHAMPION,
     CHANGE,
@@ -22,6 +23,10 @@ from pipeline.release.standing import (
 
 _PAUSE_S = 0.5  # at most, before what met another writer is tried again
 _ROUNDS = 100
+# By it a description of the model is known to be ours.
+_OURS = (
+    "*Written by mergegate at each change of the champion. A text of your own in its place stays.*"
+)
 
 
 def finish(client: Any, name: str) -> None:
@@ -61,8 +66,21 @@ def _write(client: Any, now: Standing, last: Change) -> None:
     replaced = "" if last.previous is None else str(last.previous)
     client.set_model_version_tag(name, version, CHANGE, str(last.number))
     client.set_model_version_tag(name, version, REPLACES, replaced)
+    _describe(client, last)
     client.set_registered_model_tag(name, CHANGE, canonical_json(asdict(last)))
     _tidy(client, name, last.number - 1)
+
+
+def _describe(client: Any, last: Change) -> None:
+    """Let the model's page say which version serves, why, and what that version is; a text by hand stays."""
+    model = client.get_registered_model(last.name)
+    if model.description and not model.description.endswith(_OURS):
+        return
+    version = client.get_model_version(last.name, str(last.version))
+    head = f"Champion: version {last.version}, since {last.when} ({last.kind} by {last.who}): {last.why}"
+    room = DESCRIPTION_LIMIT - len(_OURS) - 4
+    said = store.fitting(f"{head}\n\n{version.description or ''}".rstrip(), room)
+    client.update_registered_model(last.name, f"{said}\n\n{_OURS}")
 
 
 def _tidy(client: Any, name: str, number: int) -> None:

@@ -27,7 +27,12 @@ _LAST = 10  # changes that `status` gives
 
 
 def status(
-    uri: str, name: str, journal: Path | None = None, *, whole: bool = False
+    uri: str,
+    name: str,
+    journal: Path | None = None,
+    *,
+    whole: bool = False,
+    hashes: Path | None = None,
 ) -> dict[str, Any]:
     """Champion, rollback target and history of a registered model, as JSON values.
 
@@ -35,11 +40,11 @@ def status(
     version, oldest first. `refusals`: every refused candidate, oldest first. `changes`: the last
     ones of the champion, newest first, with person, reason and time. `moved_by_hand`: the version that the alias
     names where it is not where the last of them left it (0: none), else None. `target_look`: whether the
-    target is whole, see `wholeness.Look`; None where there is no target. `unfinished`: the number of a change that was
-    claimed and not finished, else None. `journal`: the file, and as `faults` why it does not bear out what the registry
-    says; None where no journal is given. What it lacks at its end is a fault where it must be `whole`; else it may be
-    of changes made elsewhere, and is among its `notes`. `moved_to`: the registry that the model was moved to, None
-    where it was not.
+    target is whole, see `wholeness.look`, also for `hashes`; None where there is no target. `unfinished`: the number of
+    a change that was claimed and not finished, else None. `journal`: the file, and as `faults` why it does not bear
+    out what the registry says; None where no journal is given. What it lacks at its end is a fault where it must be
+    `whole`; else it may be of changes made elsewhere, and is among its `notes`. `moved_to`: the registry that the
+    model was moved to, None where it was not.
     """
     with store.connect(uri, existing=True) as client:
         refusals = _refusals(client, name)
@@ -56,7 +61,7 @@ def status(
             "journal": compared(journal, name, now, known, whole=whole),
             "champion": champion,
             "target": entries.get(target) if target else None,
-            "target_look": _look(client, name, target) if target else None,
+            "target_look": _look(client, name, target, hashes) if target else None,
             "moved_to": marks(client, name).get(MOVED_TO),
             "moved_by_hand": _moved(now),
             "unfinished": _unfinished(now),
@@ -153,10 +158,10 @@ def _refusals(client: Any, name: str) -> list[dict[str, Any]]:
     ]
 
 
-def _look(client: Any, name: str, version: int) -> dict[str, Any]:
+def _look(client: Any, name: str, version: int, hashes: Path | None) -> dict[str, Any]:
     """Whether a version is whole; one that is gone has that as its fault."""
     try:
-        return look(client, name, version).to_json()
+        return look(client, name, version, hashes).to_json()
     except InputError as error:
         return {"version": version, "faults": [str(error)], "checked": [], "rehearsed": None}
 

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from pipeline.sources import Reference
+from pipeline.sources.reference import is_registry_uri
 
 _HUB_COMMIT = re.compile(r"[0-9a-f]{7,64}")
 
@@ -61,6 +62,33 @@ def source_artifacts(record: Mapping[str, Any]) -> list[SourceArtifact]:
                 roles=tuple(sorted(roles.get(side["digest"], ()))),
             )
     return [found[key] for key in sorted(found)]
+
+
+def source_digests(record: Mapping[str, Any]) -> dict[str, str]:
+    """The artifact digest of every model and adapter that went into a release, by its `pinned_name`."""
+    return {pinned_name(one.name, one.revision): one.digest for one in source_artifacts(record)}
+
+
+def member_digests(unmerged: Mapping[str, Any]) -> dict[str, str]:
+    """The artifact digest of the base and of each expert of an unmerged set, named as `source_digests` does."""
+    members = [unmerged["base"], *unmerged["experts"].values()]
+    return {_member_name(member): member["digest"] for member in members}
+
+
+def pinned_name(name: str, revision: str | None) -> str:
+    """A model or adapter as it was pinned: a hub id with its commit, a version of a registry, or a folder."""
+    if revision is None:
+        return name
+    if not is_registry_uri(name):
+        return f"{name}@{revision}"
+    model, alias, _ = name.partition("@")
+    return f"{model}/{revision}" if alias else name
+
+
+def _member_name(member: Mapping[str, Any]) -> str:
+    reference = Reference.parse(member["reference"])
+    name = reference.adapter if member["kind"] == "adapter" else reference.model
+    return pinned_name(name or reference.model, member["revision"])
 
 
 def _sides(

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from pipeline.errors import EnvironmentFault, InputError
+from pipeline.private import private_folder
 
 PATIENCE_S = 120.0  # a promotion holds the lock for seconds, its uploads apart
 _POLL_S = 0.02
@@ -35,7 +36,7 @@ def opened(path: Path, *, write: bool = False) -> int:
     flags = os.O_RDWR | os.O_CREAT if write else os.O_RDONLY
     try:
         if write:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            private_folder(path.parent)
         if path.exists():
             _check_regular(path, path.stat().st_mode)
         descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from pipeline.errors import InputError
 from pipeline.files import read_file
+from pipeline.private import private_folder
 
 KEY_VARIABLE, PASSWORD_VARIABLE = "MERGEGATE_SIGNING_KEY", "MERGEGATE_SIGNING_PASSWORD"
 WORKSPACE_KEY = Path(".mergegate/signing/key.pem")
@@ -100,8 +102,8 @@ def load_signing_key(path: Path | None = None) -> SigningKey:
 
     The password of an encrypted key is in MERGEGATE_SIGNING_PASSWORD. The workspace's own,
     .mergegate/signing/key.pem, is made where there is none yet, with a warning on standard error.
-    Raises InputError for what is no private key on P-256, P-384 or P-521, for a wrong password, and
-    for a file that others may read.
+    Raises InputError for what is no private key on P-256, P-384 or P-521, for a wrong password, for a file that
+    others may read, and for one that git tracks.
     """
     given = os.environ.get(KEY_VARIABLE)
     if path is None and given:
@@ -112,6 +114,7 @@ def load_signing_key(path: Path | None = None) -> SigningKey:
             sys.stderr.write(_worth(path))
     raw = read_file(path, _MOST, "a key")
     _check_rights(path)
+    _check_untracked(path)
     return SigningKey.of(_private(raw, path))
 
 
@@ -178,9 +181,27 @@ def _check_rights(path: Path) -> None:
         )
 
 
+def _check_untracked(path: Path) -> None:
+    """Raise InputError where git tracks the key: whoever has a clone could sign with it."""
+    try:
+        found = subprocess.run(
+            ["git", "ls-files", "--error-unmatch", "--", path.name],
+            cwd=path.parent,
+            capture_output=True,
+            check=False,
+        )
+    except FileNotFoundError:  # without git nothing is tracked
+        return
+    if found.returncode == 0:
+        raise InputError(
+            f"{path}: git tracks this private key, so everyone with a clone could sign releases. Run "
+            f"`git rm --cached {path}`; if it was ever pushed, delete it, so that another key is made."
+        )
+
+
 def _make(path: Path) -> bool:
     """Write a new key; False where another process has written one in the meantime."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(path.parent, 0o700)
     path.parent.chmod(0o700)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     part.unlink(missing_ok=True)
@@ -209,8 +230,8 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 def _worth(path: Path) -> str:
     return (
-        f"mergegate: made a signing key, {path}. Whoever can read it can sign as you: keep it, and keep "
-        "it out of git. Give the public key (signing.pub of a release) to those who verify. Where "
+        f"mergegate: made a signing key, {path}. Whoever can read it can sign as you. Keep it; git "
+        "ignores its folder. Give the public key (signing.pub of a release) to those who verify. Where "
         f"releases are made by CI, give it a key of its own through {KEY_VARIABLE}.\n"
     )
 

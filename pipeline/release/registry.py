@@ -15,18 +15,22 @@ from typing import Any
 from pipeline.errors import CorruptArtifactError, InputError
 from pipeline.facts import canonical_json, digest_of
 from pipeline.folders import TEMPORARY
-from pipeline.release import store
+from pipeline.release import runs, store
 from pipeline.release.bundle import CARD, read_bundle
 from pipeline.release.card import comparison_markdown
 from pipeline.release.changes import Change, check_expected, move_champion, settle
+from pipeline.release.inventory import member_digests, source_digests
+from pipeline.release.page import page_of, page_of_unmerged
 from pipeline.release.standing import CHAMPION as CHAMPION
 from pipeline.release.unmerged import Probe, write_unmerged
 from pipeline.sources import folder_digests
 
-MERGE, UNMERGED, REFUSAL = "merge", "unmerged", "refusal"
+MERGE, UNMERGED = "merge", "unmerged"  # kinds of versions
+RELEASED, REFUSAL = "release", "refusal"  # kinds of runs
 PROMOTION = "promotion"
 ROLLED_BACK = "mergegate.rolled_back"
 ARTIFACT_DIGEST = "mergegate.artifact_digest"
+SOURCE_DIGESTS = "mergegate.source_digests"
 # The release digest but for the champion's scores: what stays when a release is judged against itself.
 ESSENCE = "mergegate.essence"
 ROLLBACK_VERSION, ROLLBACK_DIGEST = "mergegate.rollback_version", "mergegate.rollback_digest"
@@ -79,6 +83,7 @@ def register_unmerged(
     with TemporaryDirectory(prefix=TEMPORARY) as scratch:
         folder = Path(scratch)
         write_unmerged(folder, unmerged, base=base, experts=experts, probe=probe)
+        page = page_of_unmerged(unmerged)
         with store.connect(uri) as client:
             version = store.ensure_version(
                 client,
@@ -87,6 +92,7 @@ def register_unmerged(
                 UNMERGED,
                 _unmerged_tags(unmerged),
                 lambda model_id: client.log_model_artifacts(model_id, str(folder)),
+                shown=store.Shown(page.description, page.params),
             )
             return int(version.version)
 
@@ -130,8 +136,17 @@ def register_merge(
             client.log_model_artifact(model_id, str(release / CARD))
             client.log_model_artifacts(model_id, str(release), "release")
 
+        page, place = page_of(record, rollback_version), store.ensure_experiment(client, name)
+        run = runs.find_run(client, place, digest)
+        if run is None and found is None:
+            title = f"promoted {record['candidate']}"
+            run = runs.create_run(client, place, digest, kind=RELEASED, title=title, tags=tags)
         tags = {**tags, ROLLBACK_VERSION: str(rollback_version)}
-        version = store.ensure_version(client, name, digest, MERGE, tags, upload)
+        shown = store.Shown(page.description, page.params, run.info.run_id if run else None)
+        version = store.ensure_version(client, name, digest, MERGE, tags, upload, shown=shown)
+        if run and run.info.status != runs.FINISHED:
+            runs.fill(client, run, page, version.tags["mergegate.model_id"])
+            runs.finish(client, run)
         if why := version.tags.get(ROLLED_BACK):
             return Registered(int(version.version), f"it was rolled back: {why}")
     move_champion(
@@ -153,12 +168,15 @@ def log_refusal(uri: str, name: str, release: Path) -> str:
     digest = record["release_digest"]
     with store.connect(uri) as client:
         experiment = store.ensure_experiment(client, name)
-        found = client.search_runs([experiment], f"tags.`{store.RELEASE_DIGEST}` = '{digest}'")
-        run = found[0] if found else _create_run(client, experiment, record)
+        run = runs.find_run(client, experiment, digest)
+        if run is None:
+            title, tags = f"refused {record['candidate']}", _merge_tags(record)
+            run = runs.create_run(client, experiment, digest, kind=REFUSAL, title=title, tags=tags)
         # A run that was interrupted is still RUNNING; it is filled again.
-        if run.info.status != "FINISHED":
+        if run.info.status != runs.FINISHED:
+            runs.fill(client, run, page_of(record, None))
             client.log_artifacts(run.info.run_id, str(release))
-            client.set_terminated(run.info.run_id, "FINISHED")
+            runs.finish(client, run)
         return str(run.info.run_id)
 
 
@@ -171,12 +189,6 @@ def champion(uri: str, name: str) -> Champion | None:
             return None
         tags = client.get_model_version(name, str(alias)).tags
     return Champion(int(alias), tags.get("mergegate.kind", ""), tags.get(ARTIFACT_DIGEST, ""))
-
-
-def _create_run(client: Any, experiment: str, record: Mapping[str, Any]) -> Any:
-    tags = {key: store.fitting(v, store.RUN_TAG_LIMIT) for key, v in _merge_tags(record).items()}
-    tags |= {store.RELEASE_DIGEST: record["release_digest"], "mergegate.kind": REFUSAL}
-    return client.create_run(experiment, run_name=f"refused {record['candidate']}", tags=tags)
 
 
 def _check_promoted(record: Mapping[str, Any], release: Path) -> None:
@@ -233,13 +245,10 @@ def _check_way_back(client: Any, name: str, version: Any) -> None:
 
 
 def _unmerged_tags(unmerged: Mapping[str, Any]) -> dict[str, str]:
-    base, experts = unmerged["base"], unmerged["experts"]
     return {
-        "mergegate.base": base["reference"],
+        "mergegate.base": unmerged["base"]["reference"],
         ARTIFACT_DIGEST: unmerged["digest"],
-        "mergegate.source_digests": canonical_json(
-            {m["reference"]: m["digest"] for m in (base, *experts.values())}
-        ),
+        SOURCE_DIGESTS: canonical_json(member_digests(unmerged)),
     }
 
 
@@ -249,9 +258,7 @@ def _merge_tags(record: Mapping[str, Any]) -> dict[str, str]:
         "mergegate.candidate": record["candidate"],
         "mergegate.recipe": identity["recipe"]["text"],
         "mergegate.recipe_digest": identity["recipe"]["digest"],
-        "mergegate.source_digests": canonical_json(
-            {reference: pin["digest"] for reference, pin in identity["sources"].items()}
-        ),
+        SOURCE_DIGESTS: canonical_json(source_digests(record)),
         "mergegate.outcome": record["verdict"]["outcome"],
         "mergegate.verdict": canonical_json(record["verdict"]),
         "mergegate.comparison": comparison_markdown(record),

@@ -11,19 +11,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version as version_of
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipeline.errors import CorruptArtifactError, EnvironmentFault
 from pipeline.facts import canonical_json, digest_file, read_json
+from pipeline.folders import TEMPORARY
 from pipeline.release import store
 from pipeline.release.bundle import RECORD
 from pipeline.release.record import check_record
+from pipeline.release.referred import member_folder, referred_members
 from pipeline.release.registry import MERGE
-from pipeline.release.stored import artifacts_of, fingerprint
+from pipeline.release.stored import Fingerprint, artifacts_of, fingerprint
 from pipeline.release.unmerged import Answer, read_manifest, rehearse_unmerged
 from pipeline.release.wholeness import REHEARSED, expected_files, known
-from pipeline.sources import Reference
-from pipeline.sources.reference import is_registry_uri
+from pipeline.sources import folder_digests
 
 _LIBRARIES = ("mergegate", "torch", "transformers", "peft")
 
@@ -48,16 +50,17 @@ def rehearse_version(uri: str, name: str, version: int, cache: Path | None = Non
     with store.connect(uri, existing=True) as client:
         _, kind, digest = known(client, name, version)
         artifacts = artifacts_of(client, name, version)
-        with artifacts.whole() as folder:
+        with artifacts.whole() as folder, TemporaryDirectory(prefix=TEMPORARY) as scratch:
+            hashes = Path(scratch, "hashes.json")  # a new one, so that every byte is read, once
             answers: tuple[Answer, ...] = ()
             members: dict[str, Any] = {}
             if kind == MERGE:
                 checked = [verify_merge(folder, digest)]
             else:
-                answers = rehearse_unmerged(folder, digest, cache)
+                answers = rehearse_unmerged(folder, digest, cache, hashes)
                 _check_answers(name, answers)
                 checked = ["base, adapters and fine-tunes by digest", *_said(answers)]
-                members = _members(read_manifest(folder, digest))
+                members = _members(client, read_manifest(folder, digest), hashes)
             seen = {"digest": digest, "files": fingerprint(folder), "members": members}
         _remember(client, name, version, seen)
     return Rehearsal(version, digest, answers, tuple(checked))
@@ -89,15 +92,17 @@ def verify_merge(folder: Path, digest: str) -> str:
     return f"{len(expected)} files by SHA-256"
 
 
-def _members(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The fingerprint of each model that a set refers to in a folder."""
-    models = {n: m for n, m in manifest["experts"].items() if m["kind"] == "model"}
-    found = {}
-    for name, member in {"base": manifest["base"], **models}.items():
-        model = Reference.parse(member["reference"]).model
-        if not member["revision"] and not is_registry_uri(model):
-            found[name] = fingerprint(Path(model))
-    return found
+def _members(client: Any, manifest: Mapping[str, Any], hashes: Path) -> dict[str, Fingerprint]:
+    """Size and SHA-256 of each file of the models that a set refers to on this machine."""
+    folders = {n: member_folder(client, m) for n, m in referred_members(manifest).items()}
+    return {
+        name: {
+            path: ((folder / path).stat().st_size, digest)
+            for path, digest in folder_digests(folder, hashes).items()
+        }
+        for name, folder in folders.items()
+        if folder is not None
+    }
 
 
 def _remember(client: Any, name: str, version: int, seen: Mapping[str, Any]) -> None:

@@ -82,14 +82,15 @@ def rollback(
     to: str = TO_UNMERGED,
     thorough: bool = False,
     journal: Path | None = None,
+    hashes: Path | None = None,
 ) -> Rollback:
     """Make a target the champion; the version it replaces keeps `why` as a tag. Twice is as once.
 
     `to`: `unmerged`, what the champion's rollback pointer names; `previous`, the champion before the
     last promotion; or a version's number. The target is looked at, and rehearsed before where it
-    never was, or with `thorough`. What is replaced does not become champion again by itself, but by
-    its number: then its tag `mergegate.rolled_back` is cleared. The change is entered into
-    `journal`, see `changes.move_champion`.
+    never was, or with `thorough`; `hashes` as for `wholeness.look`. What is replaced does not become
+    champion again by itself, but by its number: then its tag `mergegate.rolled_back` is cleared. The
+    change is entered into `journal`, see `changes.move_champion`.
 
     Where the target is champion already, or becomes it by another's change meanwhile, the report has that `change`
     and is not `recorded`: the reason given now is kept nowhere.
@@ -107,7 +108,7 @@ def rollback(
         found, kind, digest = known(client, name, target)
         _check_pointer(now, target, digest)
     report = Rollback(name, int(champion.version), target, kind, digest, (), (), moved=False)
-    report = _checked(uri, report, cache, thorough)
+    report = _checked(uri, report, cache, hashes, thorough=thorough)
     if target == last.version:
         _clear(uri, name, found)
         moved = target != report.champion
@@ -137,11 +138,13 @@ def rollback(
     return replace(report, moved=True, change=change, recorded=mine, entered=tuple(entered))
 
 
-def _checked(uri: str, report: Rollback, cache: Path | None, thorough: bool) -> Rollback:
+def _checked(
+    uri: str, report: Rollback, cache: Path | None, hashes: Path | None, *, thorough: bool
+) -> Rollback:
     """The report with what was checked of its target, of which nothing was wrong."""
     if not thorough:
         with store.connect(uri, existing=True) as client:
-            seen = look(client, report.name, report.target)
+            seen = look(client, report.name, report.target, hashes)
         if seen.rehearsed or seen.kind == MERGE:
             check_whole(seen, report.name)
             return replace(report, checked=seen.checked)

@@ -22,14 +22,21 @@ from pipeline.release.registry import MERGE
 from pipeline.release.rehearsal import verify_merge
 from pipeline.release.rollback import champion_version, pointer
 from pipeline.release.stored import Artifacts, artifacts_of
-from pipeline.release.unmerged import MANIFEST, adapter_folder, read_manifest
+from pipeline.release.unmerged import (
+    MANIFEST,
+    adapter_folder,
+    open_member,
+    pinned,
+    read_manifest,
+)
 from pipeline.release.wholeness import adapter_faults, check_whole, known, look
-from pipeline.sources import Reference, open_source
 from pipeline.sources.reference import is_registry_uri
 
 # What --max-lora-rank takes: MaxLoRARanks of vllm/config/lora.py, but for 1, which older ones refuse.
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 _TEMPLATE = "chat_template.jinja"
+
+Kept = tuple[Path | None, Path | None]  # the caches of what was fetched, and of digests
 
 
 @dataclass(frozen=True)
@@ -58,17 +65,19 @@ def serving(
     port: int = 8000,
     download: Path | None = None,
     cache: Path | None = None,
+    hashes: Path | None = None,
 ) -> Serving:
     """The commands for a version (None: the champion), or with `unmerged` for its rollback target.
 
     Paths are those of the store where it is a folder of this machine, else below `download`, which
     is filled and checked by SHA-256. `port` is that of the first process; an expert that is a full
-    fine-tune has a process of its own, on the next one. Raises CorruptArtifactError for a version
-    that is not whole, InputError where it cannot be served so.
+    fine-tune has a process of its own, on the next one. `cache` is that of `open_source`, `hashes` as
+    for `wholeness.look`. Raises CorruptArtifactError for a version that is not whole, InputError where it
+    cannot be served so.
     """
     with store.connect(uri, existing=True) as client:
         number = chosen(client, name, version, unmerged=unmerged)
-        seen = look(client, name, number)
+        seen = look(client, name, number, hashes)
         check_whole(seen, name)
         artifacts = artifacts_of(client, name, number)
         folder = _folder(artifacts, name, number, seen.kind, seen.digest, download)
@@ -76,7 +85,7 @@ def serving(
             commands, notes = [_merge(folder, name, port)], _template_notes(folder)
         else:
             manifest = read_manifest(folder, seen.digest)
-            commands, notes = _unmerged(folder, manifest, name, port, cache)
+            commands, notes = _unmerged(folder, manifest, name, port, (cache, hashes))
     told = tuple(tuple(command) for command in commands)
     return Serving(name, number, seen.kind, seen.digest, told, seen.checked, tuple(notes))
 
@@ -132,7 +141,7 @@ def _merge(folder: Path, name: str, port: int) -> list[str]:
 
 
 def _unmerged(
-    folder: Path, manifest: Mapping[str, Any], name: str, port: int, cache: Path | None
+    folder: Path, manifest: Mapping[str, Any], name: str, port: int, kept: Kept
 ) -> tuple[list[list[str]], list[str]]:
     """The commands of a set: the base with its adapters, then each full fine-tune by itself."""
     adapters = [n for n, m in sorted(manifest["experts"].items()) if m["kind"] == "adapter"]
@@ -142,25 +151,25 @@ def _unmerged(
         folders = {expert: adapter_folder(folder, expert) for expert in adapters}
         modules = [f"{expert}={path}" for expert, path in folders.items()]
         # Not NAME: whoever asks for that and names no expert would be answered by the bare base.
-        base = [*_served(manifest["base"], f"{name}-base", port, cache), "--enable-lora"]
+        base = [*_served("base", manifest["base"], f"{name}-base", port, kept), "--enable-lora"]
         limits = ["--max-lora-rank", str(_rank(folders)), "--max-loras", str(len(adapters))]
         commands.append([*base, "--lora-modules", *modules, *limits])
         notes.append(
             f"Ask for the model {', '.join(adapters)}, by task; {name}-base is the bare base."
         )
     for expert, member in models.items():
-        commands.append(_served(member, expert, port + len(commands), cache))
+        commands.append(_served(expert, member, expert, port + len(commands), kept))
         notes.append(f"{expert} is a full fine-tune, in a process of its own.")
     return commands, notes
 
 
-def _served(member: Mapping[str, Any], name: str, port: int, cache: Path | None) -> list[str]:
-    """The command for a model that a set refers to: by folder, or by hub id at its commit."""
-    model = Reference.parse(member["reference"]).model
+def _served(who: str, member: Mapping[str, Any], name: str, port: int, kept: Kept) -> list[str]:
+    """The command for a model that a set refers to: by folder, whose digest is right, or by hub id at its commit."""
+    model = pinned(member).model
     if member["revision"] and not is_registry_uri(model):
-        pinned = ["--revision", member["revision"], "--tokenizer-revision", member["revision"]]
-        return ["vllm", "serve", model, *pinned, *_named(name, port)]
-    folder = open_source(Reference(model), cache).model.folder.absolute()
+        commit = ["--revision", member["revision"], "--tokenizer-revision", member["revision"]]
+        return ["vllm", "serve", model, *commit, *_named(name, port)]
+    folder = open_member(who, member, *kept).absolute()
     return ["vllm", "serve", str(folder), *_named(name, port), *_template(folder)]
 
 

@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from pipeline.redaction import redacted
 from pipeline.release.reach import check_database
 
 RELEASE_DIGEST = "mergegate.release_digest"
+NOTE = "mlflow.note.content"  # the tag that MLflow's pages show as a description
 
 # What MLflow accepts as a tag's value, in characters: of a model version, and of a run.
 VERSION_TAG_LIMIT, RUN_TAG_LIMIT = 100_000, 8_000
@@ -36,6 +38,15 @@ _SETTINGS = {
 _SQLITE = re.compile(r"sqlite(\+\w+)?:///(?P<file>[^?]+)(\?.*)?", re.DOTALL)
 _CONTENTION = re.compile(r"(?i)IntegrityError|UniqueViolation|is locked|deadlock|serializ")
 _USERS_FAULT = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What MLflow's pages show of a logged model and its version: a description, parameters, the run that it is of."""
+
+    description: str
+    params: Mapping[str, str]
+    run_id: str | None = None
 
 
 @contextmanager
@@ -178,19 +189,23 @@ def ensure_version(
     kind: str,
     tags: Mapping[str, str],
     upload: Callable[[str], None],
+    *,
+    shown: Shown,
 ) -> Any:
     """The version of model `name` with this release digest, made with its tags if there is none.
 
     `upload` is given the id of a logged model and puts its artifacts there; it may run again over
-    what an interrupted run left.
+    what an interrupted run left. `shown`: what MLflow's pages show of logged model and version.
     """
     if found := find_version(client, name, digest):
         return found
-    model_id = _ensure_logged_model(client, name, digest, kind, upload)
+    model_id = _ensure_logged_model(client, name, digest, kind, upload, shown)
     _ensure_registered_model(client, name)
     return client.create_model_version(
         name,
         f"models:/{model_id}",
+        run_id=shown.run_id,
+        description=shown.description,
         model_id=model_id,
         tags={
             **{key: fitting(value, VERSION_TAG_LIMIT) for key, value in tags.items()},
@@ -215,14 +230,22 @@ def fitting(text: str, limit: int) -> str:
 
 
 def _ensure_logged_model(
-    client: Any, name: str, digest: str, kind: str, upload: Callable[[str], None]
+    client: Any,
+    name: str,
+    digest: str,
+    kind: str,
+    upload: Callable[[str], None],
+    shown: Shown,
 ) -> str:
     """The id of a READY logged model with the artifacts; an interrupted one is filled again."""
     experiment = ensure_experiment(client, name)
     found = client.search_logged_models([experiment], f"tags.`{RELEASE_DIGEST}` = '{digest}'")
     model = min(found, key=lambda m: (str(m.status) != "READY", m.creation_timestamp), default=None)
     if model is None:
-        model = client.create_logged_model(experiment, kind, tags={RELEASE_DIGEST: digest})
+        tags = {RELEASE_DIGEST: digest, NOTE: shown.description}
+        model = client.create_logged_model(
+            experiment, kind, source_run_id=shown.run_id, tags=tags, params=dict(shown.params)
+        )
     if str(model.status) != "READY":
         upload(model.model_id)
         client.finalize_logged_model(model.model_id, "READY")

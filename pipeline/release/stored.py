@@ -72,7 +72,7 @@ def artifacts_of(client: Any, name: str, version: int) -> Artifacts:
 
 def artifacts_at(source: str) -> Artifacts:
     """The artifacts at a URI of MLflow's: of a run, a logged model or a version."""
-    return Artifacts(source, _local(source))
+    return Artifacts(source, local_folder(source))
 
 
 def sizes_in(folder: Path) -> dict[str, int]:
@@ -125,7 +125,8 @@ def _scratch() -> Iterator[str]:
         ) from error
 
 
-def _local(source: str) -> Path | None:
+def local_folder(source: str) -> Path | None:
+    """The folder of this machine that an artifact URI names; None where it names a server or a bucket."""
     parts = urlsplit(source)
     if parts.scheme not in ("", "file"):
         return None

@@ -77,15 +77,17 @@ def write_unmerged(
     write_text(folder / "README.md", _readme(unmerged))
 
 
-def rehearse_unmerged(folder: Path, digest: str, cache: Path | None = None) -> tuple[Answer, ...]:
+def rehearse_unmerged(
+    folder: Path, digest: str, cache: Path | None = None, hashes: Path | None = None
+) -> tuple[Answer, ...]:
     """Load the set in `folder` from its references and adapters, and ask it the probe.
 
-    `digest` is what the rollback pointer says of it; `cache` is that of `open_source`. Raises
-    CorruptArtifactError naming the member whose bytes are not as registered, InputError where a
-    reference leads nowhere.
+    `digest` is what the rollback pointer says of it; `cache` is that of `open_source`; `hashes` a new
+    cache of digests, for a caller that needs them again. Raises CorruptArtifactError naming the member
+    whose bytes are not as registered, InputError where a reference leads nowhere.
     """
     manifest = read_manifest(folder, digest)
-    base, experts = open_members(folder, manifest, cache)
+    base, experts = open_members(folder, manifest, cache, hashes)
     probe = Probe(**{key: manifest["probe"][key] for key in Probe.__annotations__})
     asked = replies(base, experts, kinds(manifest), **asdict(probe))
     return tuple(_answer(name, manifest["probe"], asked[name]) for name in sorted(asked))
@@ -105,11 +107,14 @@ def read_manifest(folder: Path, digest: str) -> dict[str, Any]:
 
 
 def open_members(
-    folder: Path, manifest: Mapping[str, Any], cache: Path | None = None
+    folder: Path,
+    manifest: Mapping[str, Any],
+    cache: Path | None = None,
+    hashes: Path | None = None,
 ) -> tuple[Path, dict[str, Path]]:
-    """The folders of the base and of each expert, every byte checked; raises as `rehearse_unmerged`."""
-    base = _opened("base", manifest["base"], cache)
-    return base, {n: _expert(folder, n, m, cache) for n, m in manifest["experts"].items()}
+    """The folders of the base and of each expert, every byte checked; see `rehearse_unmerged`."""
+    base = open_member("base", manifest["base"], cache, hashes)
+    return base, {n: _expert(folder, n, m, cache, hashes) for n, m in manifest["experts"].items()}
 
 
 def kinds(unmerged: Mapping[str, Any]) -> dict[str, str]:
@@ -132,27 +137,40 @@ def _answer(name: str, probe: Mapping[str, Any], reply: Reply) -> Answer:
     return Answer(name, probe["prompts"][name], probe["answers"][name], reply.text, found)
 
 
-def _expert(folder: Path, name: str, member: Mapping[str, Any], cache: Path | None) -> Path:
+def _expert(
+    folder: Path, name: str, member: Mapping[str, Any], cache: Path | None, hashes: Path | None
+) -> Path:
     if member["kind"] == "model":
-        return _opened(name, member, cache)
-    _check(name, member, adapter_folder(folder, name))
+        return open_member(name, member, cache, hashes)
+    _check(name, member, adapter_folder(folder, name), hashes)
     return adapter_folder(folder, name)
 
 
-def _opened(name: str, member: Mapping[str, Any], cache: Path | None) -> Path:
-    """The folder of a model that the set refers to: fetched at its pinned revision, and checked."""
-    model = Reference.parse(member["reference"]).model
-    # A URI of a registry names its version itself.
-    revision = None if is_registry_uri(model) else member["revision"]
-    found = open_source(Reference(model, revision), cache).model.folder
-    _check(name, member, found)
+def open_member(
+    name: str, member: Mapping[str, Any], cache: Path | None = None, hashes: Path | None = None
+) -> Path:
+    """The folder of a model that the set refers to: fetched at its pinned revision, and checked by its digest.
+
+    With `hashes` None every byte is read; see `pipeline.sources.hashes`.
+    """
+    found = open_source(pinned(member), cache).model.folder
+    _check(name, member, found, hashes)
     return found
 
 
-def _check(name: str, member: Mapping[str, Any], folder: Path) -> None:
+def pinned(member: Mapping[str, Any]) -> Reference:
+    """The model of a member at the revision of its pin, without adapters: an alias may have moved since."""
+    model = Reference.parse(member["reference"]).model
+    if not is_registry_uri(model):
+        return Reference(model, member["revision"])
+    name, alias, _ = model.partition("@")
+    return Reference(f"{name}/{member['revision']}" if alias else model)
+
+
+def _check(name: str, member: Mapping[str, Any], folder: Path, hashes: Path | None = None) -> None:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; it should hold {name}, {member['reference']}.")
-    if (found := artifact_digest(folder)) != member["digest"]:
+    if (found := artifact_digest(folder, hashes)) != member["digest"]:
         raise CorruptArtifactError(
             f"{name} ({member['reference']}): its bytes in {folder} have the digest {found}; "
             f"{member['digest']} was released. "

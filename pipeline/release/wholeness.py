@@ -3,7 +3,8 @@
 Looked at are the names and sizes of all files, the bytes of the small ones, and the record or
 manifest itself by its digest. That finds what accidents do: a file that is gone, cut off, replaced
 by another model's, a folder that was cleaned. It does not find a byte changed in place within the
-weights; for that all of them must be read, as a rehearsal does.
+large weights of the store; for that all of them must be read, as a rehearsal does. What a set refers
+to outside the store is compared by the digest of all its files, see `referred`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from pipeline.facts import digest_of, read_json
 from pipeline.release import store
 from pipeline.release.bundle import CARD, RECORD
 from pipeline.release.record import check_record
+from pipeline.release.referred import look_at, referred_members
 from pipeline.release.registry import MERGE, ROLLBACK_VERSION, UNMERGED
 from pipeline.release.stored import (
     SMALL,
@@ -27,8 +30,7 @@ from pipeline.release.stored import (
     fingerprint_faults,
 )
 from pipeline.release.unmerged import MANIFEST, adapter_folder, read_manifest
-from pipeline.sources import Reference, folder_digests, read_header
-from pipeline.sources.reference import is_registry_uri
+from pipeline.sources import folder_digests, read_header
 
 REHEARSED = "mergegate.rehearsed"  # the tag with what a rehearsal saw, as JSON
 
@@ -50,12 +52,16 @@ class Look:
         return {**asdict(self), **lists, "rehearsed": self.rehearsed.get("when")}
 
 
-def look(client: Any, name: str, version: int) -> Look:
-    """Look at a version, inside `store.connect`. Raises InputError where it is not one of mergegate's."""
+def look(client: Any, name: str, version: int, hashes: Path | None = None) -> Look:
+    """Look at a version, inside `store.connect`. Raises InputError where it is not one of mergegate's.
+
+    `hashes`: the cache of digests of `pipeline.sources.hashes`, for models that a set refers to: of
+    these only files are read that are not as remembered. With None every byte of them is read.
+    """
     found, kind, digest = known(client, name, version)
     artifacts = artifacts_of(client, name, version)
-    rehearsed = _rehearsed(found.tags.get(REHEARSED), digest)
-    one = _merge if kind == MERGE else _unmerged
+    rehearsed = rehearsal_seen(found.tags.get(REHEARSED), digest)
+    one = _merge if kind == MERGE else partial(_unmerged, client, hashes)
     try:
         faults, checked = one(artifacts, digest, rehearsed)
     except (MergegateError, OSError) as error:
@@ -103,7 +109,7 @@ def _absent(client: Any, name: str, version: int) -> InputError:
     )
 
 
-def _rehearsed(text: str | None, digest: str) -> dict[str, Any]:
+def rehearsal_seen(text: str | None, digest: str) -> dict[str, Any]:
     """What the tag of a rehearsal says; {} where it is of another digest, or cannot be read."""
     try:
         found = json.loads(text or "{}")
@@ -163,7 +169,11 @@ def _header_fault(file: Path) -> str:
 
 
 def _unmerged(
-    artifacts: Artifacts, digest: str, rehearsed: Mapping[str, Any]
+    client: Any,
+    hashes: Path | None,
+    artifacts: Artifacts,
+    digest: str,
+    rehearsed: Mapping[str, Any],
 ) -> tuple[list[str], list[str]]:
     if MANIFEST not in artifacts.sizes():
         return [f"{MANIFEST}: is missing"], []
@@ -174,13 +184,13 @@ def _unmerged(
         checked = [f"{len(rehearsed['files'])} files as at the rehearsal of {rehearsed['when']}"]
     else:
         faults, checked = adapter_faults(artifacts, manifest)
-    members = {"base": manifest["base"], **manifest["experts"]}
-    for name, member in members.items():
-        if member["kind"] == "model" or name == "base":
-            seen = (rehearsed.get("members") or {}).get(name)
-            fault, said = _member(name, member, seen)
-            faults += fault
-            checked.append(said)
+    seen = rehearsed.get("members") or {}
+    for name, member in referred_members(manifest).items():
+        found = look_at(client, name, member, hashes, seen.get(name))
+        if found.state in ("changed", "gone"):
+            faults.append(found.said)
+        else:
+            checked.append(found.said)
     return faults, [f"{MANIFEST}: digest {digest}", *checked]
 
 
@@ -201,24 +211,3 @@ def adapter_faults(
         elif digest_of(folder_digests(folder)) != digest:
             faults.append(f"adapters/{name}: changed")
     return faults, [f"{len(wanted)} adapters by digest"]
-
-
-def _member(
-    name: str, member: Mapping[str, Any], seen: Mapping[str, Any] | None
-) -> tuple[list[str], str]:
-    """Faults of a model that a set refers to, and what was looked at of it."""
-    reference = str(member["reference"])
-    model = Reference.parse(reference).model
-    if member["revision"] or is_registry_uri(model):
-        return [], f"{name}: {reference} is kept elsewhere, by revision, and was not looked at"
-    folder = Path(model)
-    if not folder.is_dir():
-        return [f"{name}: {reference}: no such folder here; run this in the release's workspace"], (
-            f"{name}: missing"
-        )
-    if not seen:
-        return [], f"{name}: {reference} is there, its files were not read"
-    faults = fingerprint_faults(Artifacts(str(folder), folder), seen)
-    # A file that was added beside a model is found by a rehearsal; here it does no harm.
-    wrong = [f"{name}: {fault}" for fault in faults if not fault.endswith("was not there before")]
-    return wrong, f"{name}: {reference}: {len(seen)} files as at the rehearsal"

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from pipeline.facts import digest_file, digest_of, write_text
@@ -95,4 +96,5 @@ def _remember(cache: Path, found: dict[str, str]) -> None:
     """
     known = {**_load(cache), **found}
     kept = {"known": known, "sha256": digest_of(known)}
-    write_text(cache, json.dumps(kept, indent=0, sort_keys=True))
+    with suppress(OSError):  # what cannot be kept is computed again: a reader may not write here
+        write_text(cache, json.dumps(kept, indent=0, sort_keys=True))

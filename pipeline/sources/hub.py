@@ -26,6 +26,11 @@ _WANTED = (
 _UNWANTED = ("*/*", "consolidated*.safetensors")
 
 
+def is_named(text: object) -> bool:
+    """Whether a value is a hub id with its owner, OWNER/NAME; a name without one is likelier a folder's."""
+    return isinstance(text, str) and "/" in text and ID.fullmatch(text) is not None
+
+
 def fetch(repository: str, revision: str | None) -> tuple[Path, str]:
     """The snapshot of a hub repository and its commit; `revision` None stands for main.
 

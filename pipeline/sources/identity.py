@@ -11,9 +11,11 @@ from pipeline.facts import digest_of
 from pipeline.plain_yaml import load_document
 from pipeline.sources.checkpoint import Checkpoint, chat_template
 from pipeline.sources.folders import optional, read_object
+from pipeline.sources.hub import is_named
 from pipeline.sources.tokenizer import tokenizer_facts
 
 _HEAD_CHARACTERS = 200_000
+_MOST_BASES = 100
 # Fields of config.json that leave shapes and forward pass alone. A field not listed here counts as
 # architecture.
 INCIDENTAL = frozenset(
@@ -72,6 +74,17 @@ def chat_template_hash(folder: Path) -> str | None:
 def licence(folder: Path) -> str | None:
     """The hub's licence identifier, in lower case: as card or config.json state, or by its text."""
     return _from_card(folder) or _from_config(folder) or _from_text(folder)
+
+
+def declared_bases(folder: Path) -> list[str]:
+    """The hub ids that a model says it is or comes from: `_name_or_path` of its configuration, else its card's."""
+    path = optional(folder, "config.json")
+    named = read_object(path).get("_name_or_path") if path else None
+    if is_named(named):
+        return [str(named)]
+    stated = card_metadata(folder).get("base_model")
+    listed = stated if isinstance(stated, list) else [stated]
+    return list(dict.fromkeys(str(one) for one in listed[:_MOST_BASES] if is_named(one)))
 
 
 def card_metadata(folder: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pipeline.sources.hashes import folder_digests, weights_digest
 from pipeline.sources.identity import (
     architecture_hash,
     chat_template_hash,
+    declared_bases,
     licence,
     tokenizer_hash,
 )
@@ -55,6 +56,7 @@ def _model(source: Source, cache: Path | None) -> dict[str, Any]:
         "tokenizer_hash": tokenizer_hash(model.folder),
         "chat_template_hash": chat_template_hash(model.folder),
         "licence": licence(model.folder),
+        "base_models": declared_bases(model.folder),
         "tensors": len(model.tensors),
         "parameters": model.parameters,
     }

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.errors import EnvironmentFault, InputError
 from pipeline.facts import digest_of
+from pipeline.private import private_folder
 from pipeline.redaction import redacted
 
 SCHEME = "models:/"
@@ -27,7 +28,7 @@ def fetch(uri: str, cache: Path, registry: str | None = None) -> tuple[Path, str
 
     try:
         pinned, version = _pinned(uri, registry)
-        return _place(uri, _copy(pinned, cache, registry)), version
+        return model_place(uri, _copy(pinned, cache, registry)), version
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise InputError(
@@ -68,7 +69,7 @@ def _copy(uri: str, cache: Path, registry: str | None) -> Path:
 
     folder = cache / digest_of([registry or get_tracking_uri(), uri])[:20]
     if not folder.exists():
-        cache.mkdir(parents=True, exist_ok=True)
+        private_folder(cache)
         with tempfile.TemporaryDirectory(prefix=".part-", dir=cache) as part:
             target = Path(part, "artifacts")
             target.mkdir()
@@ -83,7 +84,8 @@ def _copy(uri: str, cache: Path, registry: str | None) -> Path:
     return folder
 
 
-def _place(uri: str, folder: Path) -> Path:
+def model_place(uri: str, folder: Path) -> Path:
+    """Where the artifacts of `uri`, in `folder`, hold the model. Raises InputError where they hold none."""
     for place in _PLACES:
         if any((folder / place / name).exists() for name in ("config.json", "adapter_config.json")):
             return folder / place

@@ -12,23 +12,9 @@ from pathlib import Path
 from pipeline.errors import EnvironmentFault, InputError, MergegateError
 from pipeline.facts import write_json
 from pipeline.redaction import redacted
+from pipeline.stages.code import NAMES
 from pipeline.strict import nearest
 
-STAGES = (
-    "sources",
-    "golden",
-    "champion",
-    "check",
-    "diagnose",
-    "merge",
-    "evaluate",
-    "latency",
-    "ledger",
-    "judge",
-    "quantize",
-    "gate",
-    "card",
-)
 FAILURES = Path(".mergegate/failures")
 
 
@@ -38,8 +24,8 @@ def main(arguments: list[str]) -> int:
     _die_with_parent()
     try:
         name = arguments[0] if arguments else ""
-        if name not in STAGES:
-            raise InputError(f"{name!r} is not a stage.{nearest(name, STAGES)}")
+        if name not in NAMES:
+            raise InputError(f"{name!r} is not a stage.{nearest(name, NAMES)}")
         importlib.import_module(f"pipeline.stages.{name}").run(*arguments[1:])
     except MergegateError as error:
         return _report(str(error), error.exit_code)

@@ -18,7 +18,7 @@ from pipeline.release.machine import describe_machine
 from pipeline.report import examples_of
 from pipeline.sources import folder_digests
 from pipeline.stages.judge import latency, reference_files, was_quantized
-from pipeline.stages.workspace import BUILD, ENVIRONMENT, GOLDEN, HASHES, all_pins
+from pipeline.stages.workspace import BUILD, CODE, ENVIRONMENT, GOLDEN, HASHES, all_pins
 
 
 def run(candidate: str) -> None:
@@ -42,7 +42,7 @@ def run(candidate: str) -> None:
         verdict=read_json(folder / "verdict.json"),
         comparison=comparison([read_evaluation(_head(path)) for path in scores.values()]),
         seed=params.seed,
-        versions=read_json(ENVIRONMENT),
+        versions={**read_json(ENVIRONMENT), "code": read_json(CODE)["package"]},
         tasks=tasks(scores["merged"]),
         environment=describe_machine(),
         domains=params.domains,

@@ -38,8 +38,8 @@ def run(candidate: str) -> None:
 
 def _waivers(params: Params) -> tuple[Waiver, ...]:
     faults: list[str] = []
-    given = params.policy.get("waivers", ())
-    waivers = parse_waivers(given, "params.yaml: policy.waivers", faults)
+    given = params.policy.get("waivers")
+    waivers = parse_waivers(() if given is None else given, "params.yaml: policy.waivers", faults)
     checks = {*CHECKS, "latency", *params.evaluate.skills}
     faults += [
         f"params.yaml: policy.waivers names {waiver.check!r}, which is no check."

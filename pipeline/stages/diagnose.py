@@ -5,6 +5,7 @@ from __future__ import annotations
 from pipeline.diagnose import diagnose, rationale, write_heatmap
 from pipeline.facts import write_json
 from pipeline.params import load_params
+from pipeline.progress import meter
 from pipeline.recipe import load_recipe
 from pipeline.stages.workspace import BUILD, all_pins, open_pinned
 
@@ -16,7 +17,8 @@ def run(candidate: str) -> None:
     sources = {
         reference: open_pinned(params, str(reference), pins) for reference in recipe.references()
     }
-    found = diagnose(recipe, sources)
+    with meter(f"diagnose {candidate}", None, "MB") as progress:
+        found = diagnose(recipe, sources, progress=progress.bytes_to)
     folder = BUILD / candidate
     write_json(folder / "diagnosis.json", {**found.to_json(), "rationale": rationale(found)})
     write_heatmap(found, folder / "heatmap.png")

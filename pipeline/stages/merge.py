@@ -7,6 +7,7 @@ from typing import Any
 from pipeline.facts import read_json
 from pipeline.merge import merge
 from pipeline.params import Params, load_params
+from pipeline.progress import meter
 from pipeline.recipe import Recipe, load_recipe, parse_recipe
 from pipeline.stages.workspace import BUILD, HASHES, PLAIN, SOURCES, all_pins, open_pinned
 
@@ -22,7 +23,17 @@ def run(candidate: str) -> None:
         reference: open_pinned(params, str(reference), pins) for reference in recipe.references()
     }
     out = BUILD / candidate / "merged"
-    merge(recipe, sources, out, seed=params.seed, force=True, durable=True, hashes=HASHES)
+    with meter(f"merge {candidate}", None, "MB") as progress:
+        merge(
+            recipe,
+            sources,
+            out,
+            seed=params.seed,
+            force=True,
+            durable=True,
+            hashes=HASHES,
+            progress=progress.bytes_to,
+        )
 
 
 def plain_recipe(params: Params) -> Recipe:

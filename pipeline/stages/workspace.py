@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,8 +15,11 @@ from pipeline.sources import Reference, Source, open_source, pin
 BUILD = Path("build")
 SOURCES = BUILD / "sources.json"
 ENVIRONMENT = BUILD / "environment.json"
+CODE = BUILD / "code.json"
+PARAMS = BUILD / "params.json"
 SIGNING = BUILD / "signing.json"
 GOLDEN = BUILD / "golden.json"
+CHAMPION = BUILD / "champion.json"
 PLAIN = BUILD / "plain"
 EVALS = BUILD / "evals"
 HASHES = Path(".mergegate/hashes.json")
@@ -39,30 +41,15 @@ _PACKAGES = (
 )
 
 
+def known_hashes() -> Path | None:
+    """The cache of digests where the current folder is a workspace; None elsewhere, where nothing is to be left."""
+    return HASHES if Path("params.yaml").is_file() else None
+
+
 def environment() -> dict[str, str]:
-    """Versions of all that results depend on; `code` is the SHA-256 of mergegate's own modules."""
+    """Versions of all libraries that results depend on, of Python and of mergegate; the kind of machine."""
     found = {"python": platform.python_version(), "machine": platform.machine()}
-    return {**found, **package_versions("mergegate", *_PACKAGES), "code": code_digest()}
-
-
-def signer() -> dict[str, str]:
-    """Who signs releases: fingerprint and algorithm of the key, and the method. Makes a key where there is none."""
-    from pipeline.release.bundle import signing
-    from pipeline.release.keys import load_signing_key
-
-    return signing(load_signing_key())
-
-
-def code_digest() -> str:
-    """SHA-256 over the modules and templates of `pipeline` and `gates`: a changed method runs its stages again."""
-    import gates
-
-    total = hashlib.sha256()
-    for package in (Path(__file__).parents[1], Path(gates.__file__).parent):
-        for file in sorted(f for f in package.rglob("*") if f.suffix in (".py", ".j2")):
-            total.update(file.relative_to(package.parent).as_posix().encode() + b"\0")
-            total.update(hashlib.sha256(file.read_bytes()).digest())
-    return total.hexdigest()
+    return {**found, **package_versions("mergegate", *_PACKAGES)}
 
 
 def open_reference(text: str, registry_uri: str | None = None) -> Source:

@@ -148,6 +148,7 @@ def test_releasing_twice_changes_nothing(released: dict[str, Any], server: dict[
     before = report(command("status", "--json", cwd=folder))
     again = command("--quiet", "release", "tuned", "--json", cwd=folder, env=server)
     assert again.returncode == 0, again.stderr
+    assert report(again)["unchanged"] is True
     assert report(command("status", "--json", cwd=folder)) == before
 
 
@@ -200,6 +201,19 @@ def test_nothing_is_off_after_a_release_and_the_journal_has_its_change(
     assert now["change"]["release_digest"] == entry["release_digest"]
 
 
+def test_a_new_registry_beside_the_journal_of_another_is_refused_before_any_stage(
+    released: dict[str, Any], scratch: Path, server: dict[str, str]
+) -> None:
+    registry = {"uri": "sqlite:///new.db"}
+    folder = clone(released["folder"], scratch / "moved", registry=registry)
+    logs = {path: path.stat().st_mtime_ns for path in folder.glob(".mergegate/logs/*")}
+    for name in ("release", "judge"):
+        done = command("--quiet", name, "tuned", cwd=folder, env=server)
+        assert done.returncode == 2, done.stdout + done.stderr
+        assert "up to number 1, and the registry at sqlite:///new.db knows none" in done.stderr
+    assert {path: path.stat().st_mtime_ns for path in folder.glob(".mergegate/logs/*")} == logs
+
+
 def test_the_champion_and_the_way_back_answer_a_prompt(released: dict[str, Any]) -> None:
     prompt = ("--local", "--prompt", "My kettle HB-1381 is broken.", "--json")
     for which in ((), ("--unmerged", "--expert", "tone")):
@@ -219,6 +233,19 @@ def test_rolling_back_makes_the_unmerged_set_champion_and_twice_is_once(
     state = report(command("status", "--json", cwd=folder))
     assert state["champion"]["kind"] == "unmerged"
     assert [entry["rolled_back"] for entry in state["history"]] == [None, "a trial"]
+
+
+def test_a_merge_that_was_rolled_back_is_held_back_when_it_is_released_again(
+    released: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = clone(released["folder"], tmp_path / "workspace")
+    command("rollback", "harbor-support", "--why", "tone complaints", cwd=folder)
+    done = command("--quiet", "release", "tuned", "--json", cwd=folder)
+    ended = report(done)
+    assert done.returncode == ended["exit_code"] == 7, done.stderr
+    assert (ended["outcome"], ended["unchanged"]) == ("promote", False)
+    assert "tone complaints" in ended["held_back"]
+    assert report(command("status", "--json", cwd=folder))["champion"]["kind"] == "unmerged"
 
 
 def test_an_adapter_trained_without_refusals_is_vetoed(

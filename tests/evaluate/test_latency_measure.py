@@ -42,6 +42,13 @@ def test_a_prompt_counts_with_its_least_time_and_sides_take_turns(
     assert order == ["merged", "unmerged", "merged", "unmerged", "unmerged", "merged"]
 
 
+def test_prompts_are_counted_once_for_both_sides(
+    model: Path, adapter: Path, metered: list[Any]
+) -> None:
+    measure_latency(model, model, adapter, PROMPTS, system="", max_new_tokens=2, repeats=2)
+    assert metered == [("latency", done, 6, "prompts") for done in range(7)]
+
+
 def test_every_answer_has_the_same_number_of_tokens(model: Path, adapter: Path) -> None:
     report = measure_latency(
         model, model, adapter, PROMPTS, system="", max_new_tokens=500, repeats=1

@@ -401,7 +401,7 @@ def test_the_surroundings_cover_the_code_the_packages_and_the_threads(
     assert before == runtime.surroundings()
     monkeypatch.setattr(torch, "get_num_threads", lambda: 63)
     monkeypatch.setattr(runtime, "distributions", list)
-    monkeypatch.setattr(runtime, "digest_file", lambda path: path.name)
+    monkeypatch.setattr(runtime, "code_digest_of", lambda *_: "another")
     after = runtime.surroundings()
     assert {k for k in before if before[k] != after[k]} == {"threads", "packages", "code"}
 

@@ -155,6 +155,12 @@ def test_evaluation_prints_nothing(run: Any, capfd: pytest.CaptureFixture[str]) 
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_skill_is_announced_as_it_begins_and_as_it_ends(run: Any) -> None:
+    lines: list[str] = []
+    run(say=lines.append)
+    assert lines == ["base: words: evaluating 6 samples.", "base: words: 6 samples in 0 s."]
+
+
 def test_nothing_is_written_when_a_metric_fails(run: Any, task: Path, tmp_path: Path) -> None:
     code = task.parent / "metrics.py"
     code.write_text("def process_results(doc, results):\n    return {'length': 1 / 0}\n")

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from pipeline.code import code_digest
 from pipeline.facts import (
     Evaluation,
     Score,
@@ -95,6 +96,7 @@ def write_workspace(folder: Path, policy: Mapping[str, Any] = POLICY) -> None:
     pins = {reference: _pin(reference) for reference in ("models/base", *EXPERTS.values())}
     write_json(build / "sources.json", {"pins": pins})
     write_json(build / "environment.json", environment())
+    write_json(build / "code.json", {"package": code_digest()})
     write_json(build / "signing.json", {"fingerprint": "f" * 64})
     write_json(build / "golden.json", {"digests": GOLDEN, "findings": []})
     for name in ("merged", "quantized"):
@@ -187,6 +189,6 @@ def _pin(reference: str) -> dict[str, Any]:
         "reference": reference,
         "kind": "local",
         "digest": digit * 64,
-        "model": {**side, "digest": "7" * 64},
+        "model": {**side, "digest": "7" * 64, "base_models": ["acme/base"]},
         "adapter": adapter,
     }

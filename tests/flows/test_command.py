@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from golden_sets import write_golden_sets
 
 from flows.cli import guarded
 
@@ -38,6 +39,7 @@ def workspace(tmp_path: Path) -> Path:
         shutil.copytree(ROOT / name, tmp_path / name)
     for name in ("models", "data"):
         (tmp_path / "examples" / "harbor" / name).mkdir(parents=True)
+    write_golden_sets(tmp_path)
     return tmp_path
 
 
@@ -143,6 +145,26 @@ def test_a_schedule_without_a_server_says_how_to_start_one(workspace: Path) -> N
     done = run("schedule", "--cron", "0 3 * * 1", cwd=workspace)
     assert done.returncode == 6
     assert "prefect server start" in done.stderr
+
+
+def test_a_schedule_whose_server_does_not_answer_says_so(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workspace / ".dvc").mkdir()
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    done = run("schedule", "--cron", "0 3 * * 1", cwd=workspace)
+    assert done.returncode == 6
+    assert "http://127.0.0.1:9/api, where no Prefect server answers" in done.stderr
+
+
+def test_a_time_zone_that_does_not_exist_is_not_taken_for_a_bad_cron_line(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workspace / ".dvc").mkdir()
+    monkeypatch.setenv("TZ", "Moon/Base")
+    done = run("schedule", "--cron", "0 3 * * 1", cwd=workspace)
+    assert done.returncode == 2
+    assert "TZ is 'Moon/Base'" in done.stderr
 
 
 def test_status_of_a_registry_that_is_not_there_is_the_environments_fault(tmp_path: Path) -> None:

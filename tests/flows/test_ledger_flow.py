@@ -16,11 +16,12 @@ from pipeline.errors import EnvironmentFault, InputError
 from pipeline.facts import read_json, write_json, write_text
 from pipeline.params import Params, load_params
 from pipeline.recipe import load_recipe
-from pipeline.release import store
+from pipeline.release import store, unmerged_set
 from pipeline.release.ledger import read_ledger
 from pipeline.stages import champion as champion_stage
 from pipeline.stages import ledger as ledger_stage
-from pipeline.stages.champion import CHAMPION as CHAMPION_FILE
+from pipeline.stages.workspace import CHAMPION as CHAMPION_FILE
+from pipeline.stages.workspace import SOURCES
 
 ROOT = Path(__file__).parents[2]
 AFTER_JUDGE = ("quantize", "evaluate-quantized", "gate", "card")
@@ -261,7 +262,28 @@ def test_an_unmerged_champion_is_no_model_to_compare_with(workspace: Path) -> No
     params = name_champion()
     register_champion(params, "unmerged")
     assert not note_champion(params)
-    assert "unmerged" in read_json(CHAMPION_FILE)["absent"]
+    assert "for which `unmerged` stands" in read_json(CHAMPION_FILE)["absent"]
+
+
+def test_an_unmerged_champion_of_other_files_than_the_sources_now_is_not_said_to_be_the_same(
+    workspace: Path,
+) -> None:
+    params = name_champion()
+    register_champion(params, "unmerged")
+    side = {"revision": None, "digest": "e" * 64}
+    pins = {
+        text: {"model": side, "adapter": side if "+" in text else None}
+        for text in (params.base, *params.experts.values())
+    }
+    write_json(SOURCES, {"pins": pins})
+    assert not note_champion(params)
+    said = "the champion, version 1, is an unmerged set of other files than base and experts"
+    assert read_json(CHAMPION_FILE)["absent"].startswith(said)
+    same = unmerged_set(params.base, params.experts, pins)["digest"]
+    with store.connect(params.registry_uri) as client:
+        client.set_model_version_tag(params.name, "1", "mergegate.artifact_digest", same)
+    assert not note_champion(params)
+    assert "for which `unmerged` stands" in read_json(CHAMPION_FILE)["absent"]
 
 
 def test_a_champion_of_unknown_origin_is_refused(workspace: Path) -> None:

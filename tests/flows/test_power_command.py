@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from golden_sets import row, write_rows
 
 from flows import environment, power
 from flows.cli import app, guarded
@@ -40,13 +41,17 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def golden(folder: Path, skill: str, n: int) -> None:
-    path = folder / "golden" / "test" / f"{skill}.jsonl"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rows = [
-        {"id": f"{skill}-{i}", "prompt": "?", "language": "de" if i % 4 == 0 else "en", "page": i // 5}
-        for i in range(n)
-    ]  # fmt: skip
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for split, count in (("test", n), ("tune", 1)):
+        rows = [
+            {
+                **row(f"{split} {skill}", i),
+                "id": f"{skill}-{i}",
+                "language": "de" if i % 4 == 0 else "en",
+                "page": i // 5,
+            }
+            for i in range(count)
+        ]
+        write_rows(folder / "golden" / split / f"{skill}.jsonl", rows)
 
 
 def write(folder: Path, *, safety: dict[str, Any] | None = None, **skills: dict[str, Any]) -> None:
@@ -58,6 +63,7 @@ def write(folder: Path, *, safety: dict[str, Any] | None = None, **skills: dict[
         "experts": {"json": "models/json"},
         "candidates": {"tuned": "recipes/t.yaml"},
         "release": "tuned",
+        "watch": "models",
         "evaluate": {
             "golden": "golden",
             "skills": {name: {**task, "metrics": [r["metric"]]} for name, r in rules.items()},
@@ -239,13 +245,23 @@ def release(workspace: Path) -> Path:
 def test_a_release_warns_once_and_on_standard_error(
     release: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    golden(release, "json", 60)
+    golden(release, "json", 100)
     preflight("")
     preflight("tuned")
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert shown.err.startswith("mergegate: json: 60 samples hardly show a margin of 5 points")
+    assert shown.err.startswith("mergegate: json: 100 samples hardly show a margin of 5 points")
     assert shown.err.count("\n") == 1
+
+
+def test_a_release_warns_with_the_figures_of_power(
+    release: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    golden(release, "json", 100)
+    preflight("")
+    warned = capsys.readouterr().err.removeprefix("mergegate: ")
+    run("power")
+    assert warned in capsys.readouterr().out
 
 
 def test_a_release_with_sets_that_suffice_says_nothing(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +16,10 @@ from flows import stages
 from pipeline.errors import EnvironmentFault, InputError, MergegateError
 from pipeline.facts import write_json
 from pipeline.params import Params, load_params
-from pipeline.stages.__main__ import STAGES
-from pipeline.stages.workspace import ENVIRONMENT, SIGNING, environment, signer
+from pipeline.stages.code import NAMES, code_of_stages
+from pipeline.stages.params import resolved
+from pipeline.stages.sources import signer
+from pipeline.stages.workspace import CODE, ENVIRONMENT, PARAMS, SIGNING, environment
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,7 +35,7 @@ def test_every_declared_command_is_an_entry_point() -> None:
     for stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].values():
         words = stage.get("do", stage)["cmd"].split()
         assert words[:3] == ["python", "-m", "pipeline.stages"]
-        assert words[3] in STAGES
+        assert words[3] in NAMES
         assert (ROOT / "pipeline" / "stages" / f"{words[3]}.py").is_file()
 
 
@@ -109,8 +113,11 @@ def _workspace(folder: Path, base: str) -> Params:
     (folder / "params.yaml").write_text(yaml.safe_dump(content))
     recipe = {"merge_method": "passthrough", "models": [{"model": base}]}
     (folder / "one.yaml").write_text(yaml.safe_dump(recipe))
+    params = load_params(folder / "params.yaml")
     write_json(folder / ENVIRONMENT, environment())
-    return load_params(folder / "params.yaml")
+    write_json(folder / CODE, code_of_stages(params))
+    write_json(folder / PARAMS, resolved(params))
+    return params
 
 
 @pytest.mark.parametrize(
@@ -146,3 +153,41 @@ def test_another_signing_key_is_noticed(
     if replaced:
         (tmp_path / ".mergegate/signing/key.pem").rename(tmp_path / "old.pem")
     assert stages.unwatched(params, "one") == looked_at
+
+
+def test_dvc_without_git_is_bad_input_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    with pytest.raises(InputError, match=r"dvc config core\.no_scm true"):
+        stages.stale([])
+
+
+def test_a_lock_that_git_ignores_is_bad_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], check=True)
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"merge": {"cmd": "true"}}}))
+    (tmp_path / ".gitignore").write_text("dvc.lock\n")
+    with pytest.raises(InputError, match=r"dvc\.lock: git ignores it"):
+        stages.reproduce("merge")
+
+
+def test_a_path_that_another_dvc_works_on_is_told_with_who_works_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    stage = {"cmd": "touch out", "outs": ["out"]}
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"merge": stage}}))
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"], check=True)
+    blocker = {"pid": os.getpid(), "cmd": "dvc repro somewhere"}
+    noted = {"write": {str(tmp_path / "out"): blocker}, "read": {}}
+    (tmp_path / ".dvc" / "tmp" / "rwlock").write_text(json.dumps(noted))
+    with pytest.raises(EnvironmentFault) as caught:
+        stages.reproduce("merge")
+    assert f"(PID {os.getpid()}): dvc repro somewhere" in str(caught.value)

@@ -18,11 +18,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from stored_workspace import POLICY, judged_before, load, rescore, write_workspace
 
 from flows.verify import MOST, find_release, show, verify
+from pipeline.code import code_digest
 from pipeline.errors import InputError
 from pipeline.facts import digest_file, write_json
 from pipeline.release.record import with_digests
 from pipeline.stages import card, gate, judge
-from pipeline.stages.workspace import code_digest
 
 
 def run_stages(folder: Path) -> Path:

@@ -16,6 +16,7 @@ from test_verify import run_stages, stored_release
 
 from flows.verify import verify
 from flows.verify.found_sources import AGAINST_BASE, OF_ADAPTERS, OF_EACH
+from pipeline.code import code_digest
 from pipeline.facts import Evaluation, digest_file, digest_of, read_evaluation, write_json
 from pipeline.release.bom import render_bom
 from pipeline.release.card import render_card
@@ -24,7 +25,6 @@ from pipeline.release.provenance import write_provenance
 from pipeline.release.record import with_digests
 from pipeline.release.signature import sign
 from pipeline.report import failed_examples, render_report
-from pipeline.stages.workspace import code_digest
 from pipeline.waivers import COMPATIBILITY
 
 GOLDEN = {"json": {f"json-{n}": {"prompt": f"<b>{n}</b>", "target": ")</h3>"} for n in range(120)}}
@@ -160,6 +160,18 @@ def test_a_new_name_is_not_the_one_of_card_and_report(
         assert any(f.startswith(f"{file}: ") and "impostor" in f for f in faults), faults
 
 
+def test_a_card_of_an_earlier_version_named_every_source_as_base_model(
+    release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.verify.judged.code_digest", lambda: "0" * 64)
+    sources = load(release / "release.json")["identity"]["sources"]
+    names = dict.fromkeys(part for text in sources for part in text.split("+"))
+    text = (release / "README.md").read_text(encoding="utf-8")
+    earlier = text.replace("- acme/base\n", "".join(f"- {name}\n" for name in names))
+    (release / "README.md").write_text(earlier, encoding="utf-8")
+    assert signed_again(release, page=False) == ()
+
+
 @pytest.mark.parametrize(
     ("name", "change", "told"),
     [
@@ -238,7 +250,7 @@ def test_a_quantization_that_is_said_to_be_left_out_contradicts_its_artifact(rel
         ("README.md", "- merge\n", "- best\n"),
         ("README.md", "value: 0.95", "value: 0.99"),
         ("README.md", "license: apache-2.0", "license: mit"),
-        ("README.md", "- models/json", "- models/other"),
+        ("README.md", "- acme/base", "- acme/other"),
         ("README.md", "## Limits", "## No limits"),
         ("README.md", "", "\nTrust me.\n"),
         ("report.html", "<strong>Promote:</strong>", "<strong>Perfect:</strong>"),
@@ -278,7 +290,8 @@ def test_the_texts_of_examples_are_any_text_and_no_markup(release: Path) -> None
     ("name", "change", "told"),
     [
         ("README.md", ("value: 0.95", "value: 0.99"), "README.md: model-index[0].results"),
-        ("README.md", ("- models/json", "- models/other"), "README.md: base_model[1]: "),
+        ("README.md", ("- acme/base", "- acme/other"), "README.md: base_model[0]: "),
+        ("README.md", ("- acme/base", "- models/base\n- models/other"), "README.md: base_model[1]: "),
         ("README.md", ("- mergegate", "- other"), "README.md: tags: has no mergegate"),
         ("README.md", ("---\n", ""), "README.md: has no metadata at its head"),
         ("README.md", ("---\n", "---\na: [\n"), "README.md, line "),

@@ -16,13 +16,13 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from flows.verify import verify, verify_version
+from pipeline.code import code_digest
 from pipeline.errors import EnvironmentFault, InputError
-from pipeline.facts import write_evaluation, write_json, write_text
+from pipeline.facts import canonical_json, write_evaluation, write_json, write_text
 from pipeline.release import Probe, register_merge, register_unmerged
 from pipeline.release.store import connect
 from pipeline.sources import artifact_digest
 from pipeline.stages import card, gate, judge
-from pipeline.stages.workspace import code_digest
 
 CHAMPION = "models:/harbor@champion"
 
@@ -129,11 +129,17 @@ def test_the_champion_is_sound_by_its_files_its_tags_and_its_way_back(registry: 
     assert "the way back: version 1, by its digest" in told
 
 
-def test_the_unmerged_set_is_sound_by_manifest_adapters_and_tags(registry: str) -> None:
+def test_the_unmerged_set_is_sound_by_manifest_adapters_sources_and_tags(
+    registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = verify_version(registry, "models:/harbor/1")
     assert (found.faults, found.kind, found.outcome) == ((), "unmerged", "")
     assert "2 adapters by SHA-256, and no other file" in found.checked
-    assert any("not fetched here: models/base" in note for note in found.notes)
+    assert any(line.startswith("base: models/base: ") for line in found.checked)
+    monkeypatch.chdir(tmp_path)  # where no folder has that name
+    elsewhere = verify_version(registry, "models:/harbor/1")
+    assert elsewhere.faults == ()
+    assert any("not fetched here: base, models/base" in note for note in elsewhere.notes)
 
 
 def test_the_unmerged_set_as_champion_is_verified_and_said_to_be_it(registry: str) -> None:
@@ -257,6 +263,25 @@ def test_an_altered_tag_of_the_unmerged_set_is_found_and_named(registry: str, ta
     with tagged(registry, 1, f"mergegate.{tag}", "altered"):
         found = verify_version(registry, "models:/harbor/1")
     assert any(one.startswith(f"registry: mergegate.{tag}: ") for one in found.faults)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_source_digests_as_earlier_releases_wrote_them_hold_and_an_edited_one_does_not(
+    registry: str, version: int
+) -> None:
+    record = load(artifacts(registry, 2) / "release" / "release.json")
+    pins = record["identity"]["sources"]
+    before = {text: pin["digest"] for text, pin in pins.items()}
+    if version == 1:
+        members = [record["rollback"]["base"], *record["rollback"]["experts"].values()]
+        before = {member["reference"]: member["digest"] for member in members}
+    tag = "mergegate.source_digests"
+    with tagged(registry, version, tag, canonical_json(before)):
+        assert verify_version(registry, f"models:/harbor/{version}").faults == ()
+    edited = {**before, "models/base": "0" * 64}
+    with tagged(registry, version, tag, canonical_json(edited)):
+        (fault,) = verify_version(registry, f"models:/harbor/{version}").faults
+    assert fault.startswith(f"registry: {tag}.models/base: stored '0000")
 
 
 def test_a_number_in_a_verdict_s_tag_is_named_by_its_path(registry: str) -> None:

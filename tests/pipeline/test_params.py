@@ -1,10 +1,12 @@
 """params.yaml: every fault at once, each with where, what, the limit and the way out."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
+from gates import Policy
 from pipeline.errors import InputError
 from pipeline.params import load_params
 
@@ -74,7 +76,9 @@ def test_what_is_not_plain_yaml_is_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"nowhere\.yaml: no such file"):
+    with pytest.raises(
+        InputError, match=r"nowhere\.yaml: no such file here\. Run the command in the folder"
+    ):
         load_params(tmp_path / "nowhere.yaml")
 
 
@@ -84,3 +88,131 @@ def test_a_file_that_is_not_a_mapping_is_refused(tmp_path: Path, value: object) 
     path.write_text(yaml.safe_dump(value))
     with pytest.raises(InputError, match="must be a mapping"):
         load_params(path)
+
+
+# Every optional key, as a dotted path. What is not listed here or below `model_args` is required.
+OPTIONAL = (
+    "seed",
+    "watch",
+    "evaluate.backend",
+    "evaluate.model_args",
+    "evaluate.batch_size",
+    "evaluate.max_new_tokens",
+    "evaluate.jobs",
+    "evaluate.system",
+    "evaluate.limit",
+    "evaluate.skills.json.attributes",
+    "experts.json.domain",
+    "quantize",
+    "quantize.scheme",
+    "quantize.algorithm",
+    "quantize.group_size",
+    "quantize.calibration_samples",
+    "registry",
+    "registry.uri",
+    "registry.journal",
+    "policy.alpha",
+    "policy.latency",
+    "policy.waivers",
+    "policy.sealed",
+    "policy.skills.json.range",
+    "policy.skills.json.direction",
+    "policy.skills.json.cluster",
+    "policy.skills.json.alpha",
+    "policy.skills.json.slices",
+    "policy.skills.json.also",
+)
+REQUIRED = (
+    "name",
+    "base",
+    "experts.json.source",
+    "candidates",
+    "release",
+    "evaluate",
+    "evaluate.golden",
+    "evaluate.skills",
+    "evaluate.skills.json.task",
+    "evaluate.skills.json.metrics",
+    "policy",
+    "policy.skills",
+    "policy.safety",
+    "policy.skills.json.metric",
+    "policy.skills.json.reference",
+    "policy.skills.json.margin",
+    "policy.skills.json.floor",
+    "policy.latency.metric",
+    "policy.latency.max_ratio",
+)
+LEFT_OUT = object()
+
+
+def at(tmp_path: Path, dotted: str, value: object) -> Path:
+    """The shipped params.yaml with another value at a path, or without the key."""
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    *above, last = dotted.split(".")
+    place = content
+    for key in above:
+        place = place.setdefault(key, {})
+    if value is LEFT_OUT:
+        place.pop(last, None)
+    else:
+        place[last] = value
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def read(path: Path) -> tuple[object, ...]:
+    """All that a release takes from params.yaml, the policy parsed too."""
+    params = load_params(path)
+    policy = Policy.parse(params.policy, "params.yaml: policy")
+    return replace(params, policy={}), policy
+
+
+@pytest.mark.parametrize("dotted", OPTIONAL)
+def test_null_is_the_same_as_an_optional_key_left_out(tmp_path: Path, dotted: str) -> None:
+    left_out = read(at(tmp_path, dotted, LEFT_OUT))
+    assert read(at(tmp_path, dotted, None)) == left_out
+
+
+@pytest.mark.parametrize("dotted", REQUIRED)
+@pytest.mark.parametrize("value", [None, LEFT_OUT])
+def test_a_required_key_is_neither_null_nor_left_out(
+    tmp_path: Path, dotted: str, value: object
+) -> None:
+    key = dotted.rsplit(".", 1)[-1]
+    with pytest.raises(InputError, match=rf"{key}\b"):
+        read(at(tmp_path, dotted, value))
+
+
+WRONG: tuple[object, ...] = (True, -3, 1.5, "", "no such value!", ["x", 1], {"x": 1}, [])
+# Where one of these is a right value, by the key's last part.
+RIGHT: dict[str, tuple[object, ...]] = {
+    "seed": (),
+    "domain": ("", "no such value!"),
+    "source": ("no such value!",),
+    "base": ("no such value!",),
+    "system": ("", "no such value!"),
+    "backend": ("no such value!",),
+    "task": ("no such value!",),
+    "golden": ("no such value!",),
+    "watch": ("no such value!",),
+    "uri": ("no such value!",),
+    "journal": ("no such value!",),
+    "metric": ("no such value!",),
+    "reference": ("no such value!",),
+    "model_args": ({"x": 1},),
+    "waivers": ([],),
+    "max_ratio": (1.5,),
+}
+
+
+@pytest.mark.parametrize("dotted", [*OPTIONAL, *REQUIRED])
+def test_a_value_of_a_wrong_type_is_refused_and_named(tmp_path: Path, dotted: str) -> None:
+    key = dotted.rsplit(".", 1)[-1]
+    right = [] if dotted == "policy.latency.metric" else RIGHT.get(key, ())
+    for value in WRONG:
+        if any(type(value) is type(one) and value == one for one in right):
+            continue
+        with pytest.raises(InputError, match=rf"{key}\b"):
+            read(at(tmp_path, dotted, value))

@@ -52,9 +52,9 @@ def test_every_part_of_a_waiver_is_required(key: str) -> None:
         ({"expires": "soon"}, "expires is 'soon'; it must be the last day on which it holds"),
         ({"expires": "2026-13-01"}, "expires is '2026-13-01'; it must be the last day"),
         ({"expires": 20261231}, "expires is 20261231; it must be the last day"),
-        ({"expires": None}, "expires is None; it must be the last day"),
+        ({"expires": None}, "expires is null; it must be the last day"),
         ({"name": ""}, "name is ''; it must be the name of the person"),
-        ({"reason": None}, "reason is None; it must be the reason"),
+        ({"reason": None}, "reason is null; it must be the reason"),
         ({"resaon": "x"}, "resaon is not a key of params.yaml: policy.waivers[1]. Did you mean"),
     ],
 )

@@ -184,3 +184,13 @@ def test_a_missing_extra_says_how_to_install_it(
     monkeypatch.setitem(sys.modules, "llmcompressor", None)
     with pytest.raises(EnvironmentFault, match=r"pip install 'mergegate\[quantize\]'"):
         run(merged, tmp_path / "q")
+
+
+@pytest.mark.parametrize("algorithm", ["gptq", "rtn"])
+def test_the_layers_are_counted_as_they_are_done(
+    merged: Path, tmp_path: Path, algorithm: str, metered: list[Any]
+) -> None:
+    report = run(merged, tmp_path / "out", algorithm=algorithm)
+    title = f"quantize to W4A16 by {algorithm}"
+    assert metered[:2] == [(title, 0, None, "layers"), (title, 0, report.layers, "layers")]
+    assert metered[-1] == (title, report.layers, report.layers, "layers")

@@ -110,7 +110,7 @@ def test_every_way_to_write_a_value(given: Any, meant: Any) -> None:
         ("ties", "density", [0.5, "x"], "in (0, 1]"),
         ("ties", "normalize", 2, "true or false"),
         ("ties", "weight", True, "a finite number"),
-        ("ties", "weight", None, "a finite number"),
+        ("ties", "weight", "0.5", "a finite number"),
         ("ties", "lambda", "inf", "a finite number"),
         ("ties", "weight", [[1]], "a finite number"),
     ],

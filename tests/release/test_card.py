@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,15 +13,82 @@ from release_family import RECIPE, verdict
 
 from pipeline.recipe import parse_recipe
 from pipeline.release import render_card
+from pipeline.release.hub_metadata import base_models
+from pipeline.sources.identity import declared_bases
 
 Record = Callable[..., dict[str, Any]]
 
 
 def test_the_hub_reads_the_metadata(record: Record) -> None:
     data = ModelCard(render_card(record())).data
-    assert data.base_model == ["models/base", "models/tone", "models/json"]
-    assert data.get("base_model_relation") == "merge"
+    assert data.model_name == "harbor"
     assert data.tags == ["merge", "mergegate"]
+
+
+def test_a_card_of_local_sources_that_declare_nothing_names_no_base_model_and_says_so(
+    record: Record,
+) -> None:
+    text = render_card(record())
+    data = ModelCard(text).data
+    assert data.base_model is None
+    assert data.get("base_model_relation") is None
+    assert "names no `base_model`: no source is a model of the hub" in text
+
+
+LOCAL = "models/base"
+
+
+@pytest.mark.parametrize(
+    ("adapters_say", "model_says", "named"),
+    [
+        ("acme/base", [], ["acme/base"]),
+        ("acme/base", ["acme/parent"], ["acme/base"]),
+        (None, ["acme/parent"], ["acme/parent"]),
+        ("base", [], None),
+        ("./models/base", [], None),
+        ("/data/models/base", [], None),
+        (LOCAL, [LOCAL], None),
+    ],
+)
+def test_for_local_sources_stands_the_base_that_they_declare_if_it_can_be_one_of_the_hub(
+    record: Record,
+    pins: dict[str, Any],
+    adapters_say: str | None,
+    model_says: list[str],
+    named: list[str] | None,
+) -> None:
+    for one in pins.values():
+        one["model"]["base_models"] = model_says
+        if one["adapter"]:
+            one["adapter"]["base_model"] = adapters_say
+    card = ModelCard(render_card(record(pins=pins)))
+    assert card.data.base_model == named
+    assert ("names no `base_model`" in card.content) is (named is None)
+
+
+def test_sources_of_the_hub_are_named_themselves_whatever_they_declare(
+    pins: dict[str, Any],
+) -> None:
+    for one in pins.values():
+        one["model"]["revision"] = "c" * 40
+        one["model"]["base_models"] = ["acme/parent"]
+    hub = {t.replace(LOCAL, "acme/base@main"): one for t, one in pins.items()}
+    tone = hub["acme/base@main+models/tone"]
+    tone["adapter"]["revision"] = "d" * 40
+    hub["acme/base@main+acme/tone"] = hub.pop("acme/base@main+models/tone")
+    assert base_models(hub) == ["acme/base", "acme/tone"]
+
+
+def test_a_model_declares_its_base_in_its_configuration_or_its_card(tmp_path: Path) -> None:
+    def declared(config: str, card: str) -> list[str]:
+        (tmp_path / "config.json").write_text(config)
+        (tmp_path / "README.md").write_text(f"---\n{card}\n---\n")
+        return declared_bases(tmp_path)
+
+    assert declared('{"_name_or_path": "acme/own"}', "base_model: acme/parent") == ["acme/own"]
+    assert declared('{"_name_or_path": "/data/own"}', "base_model: acme/parent") == ["acme/parent"]
+    assert declared("{}", "base_model: [acme/a, acme/b, acme/a, 7, ../c]") == ["acme/a", "acme/b"]
+    assert declared("{}", "license: mit") == []
 
 
 def test_the_hub_s_evaluation_results_are_those_of_the_artifact_that_ships(record: Record) -> None:

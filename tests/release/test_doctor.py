@@ -246,7 +246,7 @@ def test_a_registration_that_was_interrupted_is_named_and_cleared_but_not_while_
     with monkeypatch.context() as patch:
         patch.setattr(doctor, "YOUNG_S", 3600.0)
         young = mend(patient)
-        assert codes(young) == ["model-left"]
+        assert codes(young) == ["model-left", "run-left"]
         assert "a release may be at it" in young.left[0][1]
     assert mend(patient).exit_code == 0
     assert codes(look(patient)) == []
@@ -282,6 +282,28 @@ def test_a_refusal_that_was_interrupted_is_ended_and_filled_by_the_next_one(
     assert mend(patient).exit_code == 0
     run = log_refusal(patient.uri, NAME, refused)
     assert MlflowClient(patient.uri, patient.uri).get_run(run).info.status == "FINISHED"
+
+
+def test_a_promotion_that_was_interrupted_is_ended_and_filled_by_the_next_one(
+    patient: Patient, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_batch", die)
+        with pytest.raises(KeyboardInterrupt):
+            register_all(patient.uri, bundle(seed=8))
+    ((ailment, _),) = look(patient).left
+    assert (ailment.code, "a promotion, was never finished" in ailment.message) == (
+        "run-left",
+        True,
+    )
+    assert mend(patient).exit_code == 0
+    assert register_all(patient.uri, bundle(seed=8)) == 3
+    client = MlflowClient(patient.uri, patient.uri)
+    run = client.get_run(client.get_model_version(NAME, "3").run_id)
+    assert (run.info.status, run.data.metrics["promoted"]) == ("FINISHED", 1)
 
 
 def test_a_version_without_its_logged_model_is_named(patient: Patient) -> None:
@@ -434,7 +456,7 @@ def test_the_command_says_all_of_it_and_ends_with_its_code(
     assert code == 0
     assert text.startswith("harbor: healthy, as far as the registry shows.\nnote: No journal was")
     notes = json.loads(run("--json")[1])
-    assert (notes["journal"], len(notes["notes"])) == (None, 1)
+    assert (notes["journal"], len(notes["notes"])) == (None, 2)
     with store.connect(patient.uri) as client:
         client.set_registered_model_alias(NAME, "champion", "1")
     code, text = run()

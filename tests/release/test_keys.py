@@ -179,3 +179,34 @@ def test_openssl_prints_the_fingerprint() -> None:
     command = ["openssl", "pkey", "-in", str(WORKSPACE), "-pubout", "-outform", "DER"]
     der = subprocess.run(command, capture_output=True, check=True, env=os.environ).stdout
     assert hashlib.sha256(der).hexdigest() == key.fingerprint
+
+
+def git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def test_git_sees_nothing_of_the_workspace_folder_whatever_the_repository_ignores() -> None:
+    git("init", "--quiet")
+    load_signing_key()
+    Path("params.yaml").write_text("name: x\n")
+    git("add", ".")
+    assert git("ls-files").split() == ["params.yaml"]
+
+
+def test_a_key_that_git_tracks_is_refused() -> None:
+    git("init", "--quiet")
+    load_signing_key()
+    git("add", "--force", str(WORKSPACE))
+    with pytest.raises(InputError, match="git tracks this private key") as refused:
+        load_signing_key()
+    assert f"git rm --cached {WORKSPACE}" in str(refused.value)
+
+
+def test_a_given_key_that_git_tracks_is_refused_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    git("init", "--quiet")
+    monkeypatch.setenv("MERGEGATE_SIGNING_KEY", str(write(p256())))
+    assert load_signing_key()
+    git("add", "given.pem")
+    with pytest.raises(InputError, match="git tracks this private key"):
+        load_signing_key()

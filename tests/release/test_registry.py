@@ -24,6 +24,7 @@ from release_family import (
 from pipeline.errors import CorruptArtifactError, InputError
 from pipeline.facts import read_json, write_json
 from pipeline.release import log_refusal, register_unmerged, status
+from pipeline.release.inventory import pinned_name
 from pipeline.sources import artifact_digest
 
 Bundle = Callable[..., Path]
@@ -45,10 +46,30 @@ def test_the_merge_says_what_it_is_in_its_tags(uri: str, bundle: Bundle) -> None
     assert tags["mergegate.recipe"] == RECIPE
     assert tags["mergegate.release_digest"] == record["release_digest"]
     assert json.loads(tags["mergegate.verdict"])["outcome"] == "promote"
-    assert set(json.loads(tags["mergegate.source_digests"])) == {"models/base", *EXPERTS.values()}
+    sources = {f"models/{name}" for name in ("base", *EXPERTS)}
+    assert set(json.loads(tags["mergegate.source_digests"])) == sources
     assert "| merged | 0.960 | 4.900 |" in tags["mergegate.comparison"]
     assert "a plain sum keeps both." in tags["mergegate.method_rationale"]
     assert tags["mergegate.artifact_digest"] == artifact_digest(Path("shipped"))
+
+
+def test_an_artifact_has_one_digest_in_every_version_that_names_it(
+    uri: str, bundle: Bundle
+) -> None:
+    register_all(uri, bundle())
+    client = MlflowClient(uri, uri)
+    for version in ("1", "2"):
+        tags = client.get_model_version("harbor", version).tags
+        assert json.loads(tags["mergegate.source_digests"]) == {
+            f"models/{name}": artifact_digest(Path("models", name)) for name in ("base", *EXPERTS)
+        }
+
+
+def test_a_source_of_the_hub_or_a_registry_is_named_with_its_revision() -> None:
+    assert pinned_name("acme/base", "c" * 40) == f"acme/base@{'c' * 40}"
+    assert pinned_name("models:/harbor@champion", "3") == "models:/harbor/3"
+    assert pinned_name("models:/harbor/3", "3") == "models:/harbor/3"
+    assert pinned_name("models/base", None) == "models/base"
 
 
 def test_the_rollback_pointer_is_a_version_number_and_a_digest_never_an_alias(
@@ -73,7 +94,7 @@ def test_the_champion_s_folder_is_the_checkpoint_that_was_judged_with_its_card_a
     source = client.get_model_version_download_uri("harbor", "2")
     folder = Path(download_artifacts(source, dst_path=str(tmp_path / "champion"), tracking_uri=uri))
     assert AutoModelForCausalLM.from_pretrained(folder).num_parameters() > 0
-    assert (folder / "README.md").read_text().startswith("---\nbase_model:")
+    assert (folder / "README.md").read_text().startswith("---\n")
     assert {path.name for path in (folder / "release").iterdir()} == {
         *("README.md", "report.html", "bom.cdx.json", "recipe.yaml", "verdict.json"),
         *("release.json", "signing.pub", "provenance.intoto.json", "model.sig"),
@@ -101,6 +122,11 @@ def test_a_second_release_of_the_same_adapters_shares_their_version(
 # Every step that a first release takes in MLflow: (method, which of its calls).
 STEPS = [
     ("create_experiment", 1),
+    ("create_run", 1),
+    ("log_batch", 1),
+    ("log_outputs", 1),
+    ("set_terminated", 1),
+    ("update_registered_model", 1),
     *((step, call) for call in (1, 2) for step in ("create_logged_model", "finalize_logged_model")),
     *(("log_model_artifacts", call) for call in (1, 2, 3)),
     ("create_registered_model", 1),
@@ -129,6 +155,11 @@ def test_a_release_killed_before_any_step_and_started_again_ends_with_one_versio
     client = MlflowClient(uri, uri)
     experiment = client.get_experiment_by_name("harbor").experiment_id
     assert len(client.search_logged_models([experiment])) == 2
+    (run,) = client.search_runs([experiment])
+    assert (run.info.status, run.data.metrics["promoted"]) == ("FINISHED", 1)
+    assert run.info.run_id == client.get_model_version("harbor", "2").run_id
+    assert len(run.outputs.model_outputs) == 1
+    assert len(client.get_metric_history(run.info.run_id, "promoted")) == 1
 
 
 def test_an_upload_that_was_cut_off_is_whole_after_the_second_run(

@@ -111,7 +111,7 @@ def test_a_full_fine_tune_is_served_in_a_process_of_its_own(
 
     manifest = read_json(_registered_target(uri, bundle()) / "unmerged.json")
     manifest["experts"]["json"] = {**manifest["base"], "kind": "model"}
-    commands, notes = _unmerged(_folder(uri, 1), manifest, "harbor", 8000, None)
+    commands, notes = _unmerged(_folder(uri, 1), manifest, "harbor", 8000, (None, None))
     assert [c[c.index("--port") + 1] for c in commands] == ["8000", "8001"]
     assert commands[1][c_index(commands[1], "--served-model-name")] == "json"
     assert "json is a full fine-tune" in notes[1]
@@ -121,7 +121,7 @@ def test_a_base_of_the_hub_is_served_at_its_commit(uri: str, bundle: Bundle) -> 
     from pipeline.release.serving import _served
 
     member = {"reference": "acme/base@main", "revision": "c" * 40, "kind": "model"}
-    command = _served(member, "harbor-base", 8000, None)
+    command = _served("base", member, "harbor-base", 8000, (None, None))
     assert command[:3] == ["vllm", "serve", "acme/base"]
     assert command[command.index("--revision") + 1] == "c" * 40
     assert command[command.index("--tokenizer-revision") + 1] == "c" * 40
