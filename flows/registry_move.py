@@ -13,17 +13,17 @@ from pipeline.errors import InputError
 from pipeline.params import tracking_uri
 from pipeline.progress import bars
 from pipeline.redaction import has_password, redacted
-from pipeline.release.registry_copy import Progress
+from pipeline.release.move.copy import Progress
 
 
 def move_registry(uri: str, name: str, *, to: str, edit: bool) -> dict[str, Any]:
     """Move model `name` from the registry `uri` to the one that `to` names, `env:VARIABLE` or a URI; JSON values.
 
     `edit`: then set registry.uri of params.yaml to `to`, as it is written. `line` is what it must say, and `edited`
-    whether it was changed. Raises what `release.registry_move.move` raises, and InputError where params.yaml cannot
+    whether it was changed. Raises what `pipeline.release.move.steps.move` raises, and InputError where params.yaml cannot
     be edited, before anything is copied.
     """
-    from pipeline.release.registry_move import move
+    from pipeline.release.move.steps import move
 
     target, kept = tracking_uri(to, "--to"), journal_of(uri, name)
     if edit:

@@ -43,8 +43,8 @@ def status(
     target is whole, see `wholeness.look`, also for `hashes`; None where there is no target. `unfinished`: the number of
     a change that was claimed and not finished, else None. `journal`: the file, and as `faults` why it does not bear
     out what the registry says; None where no journal is given. What it lacks at its end is a fault where it must be
-    `whole`; else it may be of changes made elsewhere, and is among its `notes`. `moved_to`: the registry that
-    the model was moved to, None where it was not.
+    `whole`; else it may be of changes made elsewhere, and is among its `notes`. `moved_to`: the registry that the
+    model was moved to, None where it was not.
     """
     with store.connect(uri, existing=True) as client:
         refusals = _refusals(client, name)

@@ -12,9 +12,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from pipeline.facts import digest_of
-from pipeline.release.moved import CREATED, MOVED_FROM, MOVED_ID, MOVED_SOURCE, OURS
-from pipeline.release.registry import ROLLED_BACK
-from pipeline.release.registry_snapshot import (
+from pipeline.release.move.snapshot import (
     Experiment,
     Logged,
     Model,
@@ -23,6 +21,8 @@ from pipeline.release.registry_snapshot import (
     Tags,
     Version,
 )
+from pipeline.release.moved import CREATED, MOVED_FROM, MOVED_ID, MOVED_SOURCE, OURS
+from pipeline.release.registry import ROLLED_BACK
 from pipeline.release.standing import CHANGE
 
 Ids = Mapping[str, str]  # of runs and logged models: from old to new

@@ -19,14 +19,14 @@ from pipeline.release import changes, store
 from pipeline.release.history import registered_model, status
 from pipeline.release.journal import Journal
 from pipeline.release.ledger import read_ledger
+from pipeline.release.move.copy import Progress, fill
+from pipeline.release.move.files import Route
+from pipeline.release.move.layout import lay_out
+from pipeline.release.move.snapshot import Snapshot, read_snapshot
+from pipeline.release.move.target import check_target
+from pipeline.release.move.translation import Ids, Mark, differences, mark_of, translated
 from pipeline.release.moved import MOVED_TO, UNFINISHED, marks, set_mark, take_mark
 from pipeline.release.registry import REFUSAL
-from pipeline.release.registry_copy import Progress, fill
-from pipeline.release.registry_files import Route
-from pipeline.release.registry_layout import lay_out
-from pipeline.release.registry_snapshot import Snapshot, read_snapshot
-from pipeline.release.registry_target import check_target
-from pipeline.release.registry_translation import Ids, Mark, differences, mark_of, translated
 from pipeline.release.standing import CHAMPION, title
 from pipeline.release.standing import changes as known_changes
 

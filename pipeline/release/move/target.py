@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pipeline.errors import InputError
 from pipeline.redaction import redacted
 from pipeline.release import store
+from pipeline.release.move.snapshot import Snapshot, read_snapshot
+from pipeline.release.move.translation import Mark
 from pipeline.release.moved import MOVED_SOURCE, UNFINISHED, marks
-from pipeline.release.registry_snapshot import Snapshot, read_snapshot
-from pipeline.release.registry_translation import Mark
 from pipeline.release.standing import CHANGE
 
 _SHOWN = 10  # things that a message names

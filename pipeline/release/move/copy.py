@@ -1,4 +1,4 @@
-"""One registry's content of a model filled into another one, after `registry_layout`. Twice is as once.
+"""One registry's content of a model filled into another one, after `layout`. Twice is as once.
 
 A version is made when its artifacts have arrived and were compared. Nothing is written to the old registry.
 """
@@ -12,12 +12,12 @@ from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.release import store
+from pipeline.release.move.files import Route, copy_files
+from pipeline.release.move.runs import Score, fill_run
+from pipeline.release.move.snapshot import LINKS, Logged, Snapshot, Tags, Version
+from pipeline.release.move.translation import Ids
 from pipeline.release.moved import MOVED_GAP, MOVED_SOURCE, UNFINISHED, marks
 from pipeline.release.registry import way_back_of
-from pipeline.release.registry_files import Route, copy_files
-from pipeline.release.registry_runs import Score, fill_run
-from pipeline.release.registry_snapshot import LINKS, Logged, Snapshot, Tags, Version
-from pipeline.release.registry_translation import Ids
 from pipeline.release.standing import CHAMPION, read_claim
 
 # How many versions are done, of how many, and the last one in words.

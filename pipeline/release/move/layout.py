@@ -12,9 +12,9 @@ from typing import Any
 from pipeline.errors import InputError
 from pipeline.redaction import redacted
 from pipeline.release import store
+from pipeline.release.move.snapshot import Logged, Run, Snapshot, Tags
+from pipeline.release.move.translation import Ids, Mark
 from pipeline.release.moved import MOVED_ID, MOVED_SOURCE, UNFINISHED, set_mark
-from pipeline.release.registry_snapshot import Logged, Run, Snapshot, Tags
-from pipeline.release.registry_translation import Ids, Mark
 from pipeline.release.standing import CHAMPION
 from pipeline.release.stored import artifacts_at
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline.release import store
-from pipeline.release.registry_files import Route, copy_files
-from pipeline.release.registry_snapshot import Run
+from pipeline.release.move.files import Route, copy_files
+from pipeline.release.move.snapshot import Run
 
 _BATCH = 90  # tags, parameters and metrics in one request; MLflow takes 100
 _ENDED = ("FINISHED", "FAILED", "KILLED")
