@@ -20,8 +20,8 @@ def move_registry(uri: str, name: str, *, to: str, edit: bool) -> dict[str, Any]
     """Move model `name` from the registry `uri` to the one that `to` names, `env:VARIABLE` or a URI; JSON values.
 
     `edit`: then set registry.uri of params.yaml to `to`, as it is written. `line` is what it must say, and `edited`
-    whether it was changed. Raises what `pipeline.release.move.steps.move` raises, and InputError where params.yaml cannot
-    be edited, before anything is copied.
+    whether it was changed. Raises what `pipeline.release.move` raises, and InputError where params.yaml cannot be
+    edited, before anything is copied.
     """
     from pipeline.release.move.steps import move
 

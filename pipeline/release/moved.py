@@ -1,4 +1,4 @@
-"""What says that a model's registry is another one by now, or is not whole yet: tags that `pipeline.release.move` writes.
+"""What says that a model's registry is another one by now, or is not whole yet: tags that `move` writes.
 
 They stand at the registered model, or at the experiment NAME where nothing was ever promoted. Who writes to a
 registry asks `check_home` first, so that no release goes to a registry that a team has left, or to half a copy.
