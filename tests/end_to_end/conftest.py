@@ -2,31 +2,52 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from harness import clone, command, dvc, new_workspace
 
 
 @pytest.fixture(scope="session")
 def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the workspaces that tests share."""
-    return tmp_path_factory.mktemp("workspaces")
+    """The folder of the workspaces that tests share, those of other processes of pytest-xdist too."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "workspaces"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def once(folder: Path, build: Callable[[], Any]) -> Any:
+    """What `build` gives, JSON: called by the first process that asks, while the others wait."""
+    with FileLock(f"{folder}.lock"):
+        kept = folder.with_suffix(".json")
+        if not kept.exists():
+            made = json.dumps(build())
+            kept.write_text(made, encoding="utf-8")
+        return json.loads(kept.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="session")
 def harbor(scratch: Path) -> Path:
     """A workspace with the Harbor family built in it. Treat as read-only."""
-    folder = new_workspace(scratch / "harbor")
-    dvc("repro", "examples/harbor/dvc.yaml", cwd=folder)
+    folder = scratch / "harbor"
+
+    def build() -> None:
+        new_workspace(folder)
+        dvc("repro", "examples/harbor/dvc.yaml", cwd=folder)
+
+    once(folder, build)
     return folder
 
 
@@ -55,17 +76,28 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
 @pytest.fixture(scope="session")
 def refused(harbor: Path, scratch: Path, server: dict[str, str]) -> dict[str, Any]:
     """A workspace in which plain task arithmetic was released and refused. Treat as read-only."""
-    folder = clone(harbor, scratch / "refused")
-    done = command("--quiet", "release", "naive", "--json", cwd=folder, env=server)
-    return {"folder": folder, "naive": done}
+    folder = scratch / "refused"
+
+    def build() -> dict[str, Any]:
+        return vars(_release("naive", clone(harbor, folder), server))
+
+    return {"folder": folder, "naive": CompletedProcess(**once(folder, build))}
 
 
 @pytest.fixture(scope="session")
 def released(refused: dict[str, Any], scratch: Path, server: dict[str, str]) -> dict[str, Any]:
     """A workspace in which the tuned recipe was released after that."""
-    folder = clone(refused["folder"], scratch / "released")
-    done = command("--quiet", "release", "tuned", "--json", cwd=folder, env=server)
-    return {"folder": folder, "naive": refused["naive"], "tuned": done}
+    folder = scratch / "released"
+
+    def build() -> dict[str, Any]:
+        return vars(_release("tuned", clone(refused["folder"], folder), server))
+
+    tuned = CompletedProcess(**once(folder, build))
+    return {"folder": folder, "naive": refused["naive"], "tuned": tuned}
+
+
+def _release(candidate: str, folder: Path, server: dict[str, str]) -> CompletedProcess[str]:
+    return command("--quiet", "release", candidate, "--json", cwd=folder, env=server)
 
 
 def _wait_for(url: str) -> None:

@@ -62,8 +62,12 @@ def new_workspace(folder: Path) -> Path:
 
 
 def clone(workspace: Path, folder: Path, **changes: Any) -> Path:
-    """A copy of a workspace, with other values for some keys of params.yaml."""
-    shutil.copytree(workspace, folder, symlinks=True)
+    """A copy of a workspace, with other values for some keys of params.yaml.
+
+    Without what a command that runs in the original just now may remove.
+    """
+    passing = shutil.ignore_patterns(".*.part", "lock", "tmp", "progress")
+    shutil.copytree(workspace, folder, symlinks=True, ignore=passing)
     change_params(folder, **changes)
     return folder
 
