@@ -94,7 +94,7 @@ async def _until_stopped(runner: Any, watch: Watch) -> None:
     def stop(*_: object) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
-        watch.say("stopping: no further runs are made, and one that is under way is cancelled.")
+        watch.stop()
         runner.execute_in_background(_stop, runner)
 
     async def install() -> None:

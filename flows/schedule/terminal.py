@@ -42,8 +42,13 @@ class Watch:
         self._since = datetime.now(UTC)
         self._told: set[UUID] = set()  # how they ended
         self._next: datetime | None = None
-        self._silent = self._unplanned = False
+        self._silent = self._unplanned = self._stopping = False
         self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """Say that the schedule stops. How a run ends that is under way is told at the end: Prefect sets it twice."""
+        self._stopping = True
+        self.say("stopping: no further runs are made, and one that is under way is cancelled.")
 
     def say(self, text: str) -> None:
         """One line with the time, at once."""
@@ -103,10 +108,10 @@ class Watch:
                 self._began(run)
         ended = [*StateType.__members__.values()]
         ended = [kind for kind in ended if kind not in (*_UNDER_WAY, StateType.SCHEDULED)]
-        for run in reversed(self._runs(ended, _LATEST)):
+        for run in () if self._stopping and not last else reversed(self._runs(ended, _LATEST)):
             if run.id in self._under_way or self._is_new(run):
                 self._ended(run)
-        if not last and not self._under_way:
+        if not last and not self._stopping and not self._under_way:
             self._tell_next()
 
     def _is_new(self, run: FlowRun) -> bool:
