@@ -56,11 +56,11 @@ def _shared(now: Params, before: Params | None, commit: str) -> Iterator[str]:
         yield f"{PARAMS} of then cannot be read"
         return
     then, here = _judged_by(before), _judged_by(now)
-    yield from (key for key in here if then[key] != here[key])
-    folders = {"the golden sets": now.evaluate.golden, "the sources": now.watch}
+    yield from (f"{key} differs" for key in here if then[key] != here[key])
+    folders = {"the golden sets differ": now.evaluate.golden, "the sources differ": now.watch}
     for skill in now.evaluate.skills.values():
         if skill.golden:
-            folders[f"the task of {skill.name}"] = Path(skill.task).parent
+            folders[f"the task of {skill.name} differs"] = Path(skill.task).parent
     files = _changed_files(commit)
     for what, folder in folders.items():
         if folder and any(_touches(file, folder) for file in files):

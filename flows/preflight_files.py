@@ -8,6 +8,8 @@ from pathlib import Path
 
 from gates.golden_rows import early_faults
 from pipeline.params import Params
+from pipeline.sources import Reference
+from pipeline.sources.reference import is_registry_uri
 
 # What must be installed for a backend of lm-eval's that loads the model itself.
 _BACKENDS = {"vllm": "vllm", "sglang": "sglang"}
@@ -18,7 +20,7 @@ def file_faults(params: Params) -> list[str]:
 
     A prompt that occurs in training data is found by the stage `golden`, which reads that too.
     """
-    missing = list(_missing(params))
+    missing = [*_missing(params), *_lost(params)]
     return [*missing, *_uninstalled(params), *(() if missing else _unfit(params))]
 
 
@@ -31,6 +33,27 @@ def _missing(params: Params) -> Iterator[str]:
     for key, path in named.items():
         if path is not None and not path.exists():
             yield f"params.yaml: {key} is {path}, which does not exist. Mend the path, or build what it names."
+
+
+def _lost(params: Params) -> Iterator[str]:
+    """Local folders that are named and not there; a name whose first part is a folder here is no hub id."""
+    named = {"base": params.base, **{f"experts.{n}": text for n, text in params.experts.items()}}
+    for key, text in named.items():
+        reference = Reference.parse(text)
+        for part in (reference.model, reference.adapter):
+            if part and not is_registry_uri(part) and _is_lost(part):
+                yield (
+                    f"params.yaml: {key} is {text}, and {part} is no folder here. "
+                    "Mend the path, or build what it names."
+                )
+
+
+def _is_lost(name: str) -> bool:
+    """Whether a name that is no folder can only mean one: it is written as a path, or its first folder is there."""
+    path = Path(name)
+    if path.is_dir():
+        return False
+    return name.startswith(("/", "./", "../")) or Path(path.parts[0]).is_dir()
 
 
 def _uninstalled(params: Params) -> Iterator[str]:

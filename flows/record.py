@@ -114,6 +114,14 @@ def check_journal(params: Params) -> None:
     check_history(params.registry_uri, params.name, params.journal)
 
 
+def check_registry(params: Params, *, register: bool) -> None:
+    """Raise what a release, or with `register` false a judgement, would meet at the registry when it begins."""
+    if register:
+        note_champion(params)
+    else:
+        check_journal(params)
+
+
 def record_release(params: Params, candidate: str, expected: int | None) -> dict[str, Any]:
     """Register a promoted candidate behind its rehearsed way back, or log a refusal. Twice is as once.
 
@@ -219,9 +227,15 @@ def read_status(uri: str, name: str) -> dict[str, Any]:
     It is compared with the journal of this workspace; where there is none, `journal` has that as a note.
     """
     from pipeline.release import status
+    from pipeline.release.changes import check_history
 
     kept = journal_of(uri, name)
-    found = status(uri, name, kept.path, whole=kept.whole, hashes=known_hashes())
+    try:
+        found = status(uri, name, kept.path, whole=kept.whole, hashes=known_hashes())
+    except InputError:
+        if kept.path:  # a registry that knows nothing of the model, where the journal does
+            check_history(uri, name, kept.path)
+        raise
     return _noted(found, kept)
 
 

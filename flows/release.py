@@ -13,7 +13,7 @@ from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.futures import wait
 
-from flows import stages
+from flows import say, stages
 from flows.board import Board
 from flows.ledger import champion_is_new, enter_ledger, ledger_is_new
 from flows.preflight import preflight
@@ -21,23 +21,29 @@ from flows.record import Outcome, check_journal, note_champion, read_outcome, re
 from flows.workspace_lock import hold
 from pipeline.errors import EnvironmentFault
 from pipeline.params import Params, load_params
+from pipeline.redaction import redacted
 from pipeline.release.changes import Overtaken
 
 ENTER, REGISTER = "enter into the ledger", "register"  # as the board shows them
 
 _BOARD = Board()
+_DELAYS_S = [5, 30]  # before a second and a third try
 
 
-def _may_help(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
+def _may_help(_task: Any, run: TaskRun, state: State[Any]) -> bool:
     """Only a fault of the environment can pass by itself; a refused recipe is refused again."""
     error = state.result(raise_on_failure=False)
-    return isinstance(error, EnvironmentFault) and not isinstance(error, Overtaken)
+    passing = isinstance(error, EnvironmentFault) and not isinstance(error, Overtaken)
+    if passing and run.run_count <= len(_DELAYS_S):
+        pause = _DELAYS_S[run.run_count - 1]
+        say.note(f"{run.name} failed and is tried again in {pause} s: {redacted(str(error))}")
+    return passing
 
 
 # Stages and the registry alike: a disk that was full, a server that was down.
 _PATIENT: dict[str, Any] = {
-    "retries": 2,
-    "retry_delay_seconds": [5, 30],
+    "retries": len(_DELAYS_S),
+    "retry_delay_seconds": _DELAYS_S,
     "retry_condition_fn": _may_help,
     "persist_result": False,
 }

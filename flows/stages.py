@@ -22,11 +22,21 @@ from pipeline.params import Params
 from pipeline.private import private_folder
 from pipeline.recipe import load_recipe
 from pipeline.redaction import redacted
-from pipeline.sources import Reference
+from pipeline.sources import Reference, pin
 from pipeline.stages.code import code_of_stages
 from pipeline.stages.params import resolved
 from pipeline.stages.sources import signer
-from pipeline.stages.workspace import CODE, ENVIRONMENT, PARAMS, SIGNING, environment
+from pipeline.stages.workspace import (
+    BUILD,
+    CODE,
+    ENVIRONMENT,
+    HASHES,
+    PARAMS,
+    SIGNING,
+    SOURCES,
+    environment,
+    open_reference,
+)
 
 LOGS = Path(".mergegate/logs")
 FAILURES = Path(".mergegate/failures")
@@ -76,10 +86,12 @@ def unwatched(params: Params, candidate: str) -> list[str]:
     recipe = load_recipe(params.recipe(candidate))
     stated = [Reference.parse(text) for text in (params.base, *params.experts.values())]
     read = {"sources": stated, f"check@{candidate}": recipe.references()}
+    pinned = {"sources": SOURCES, f"check@{candidate}": BUILD / candidate / "compat.json"}
     found = [
         stage
         for stage, references in read.items()
         if not all(_below(params.watch, reference) for reference in references)
+        or _replaced(params, pinned[stage])
     ]
     upgraded = _differs(ENVIRONMENT, environment()) or _differs(CODE, code_of_stages(params))
     # Asked for here, so that whoever runs the release sees the warning about a key made at first use.
@@ -88,6 +100,23 @@ def unwatched(params: Params, candidate: str) -> list[str]:
     # Before DVC is asked what is stale, since other stages depend on keys of its output.
     edited = ["params"] if _differs(PARAMS, resolved(params)) else []
     return list(dict.fromkeys([*edited, *(["sources"] if upgraded or rekeyed else []), *found]))
+
+
+def _replaced(params: Params, pinned: Path) -> bool:
+    """Whether a source is no longer as a stage pinned it: DVC takes a file of the same size and time for the same.
+
+    Files are recognised by size, times and inode, so that this takes no time where nothing changed.
+    """
+    if not pinned.is_file():
+        return False
+    try:
+        return any(
+            pin(open_reference(text, params.registry_uri), HASHES)["digest"] != before["digest"]
+            for text, before in read_json(pinned)["pins"].items()
+            if _below(params.watch, Reference.parse(text))
+        )
+    except (MergegateError, OSError, KeyError, TypeError):
+        return True  # the stage has the words for what is wrong
 
 
 def _differs(path: Path, value: Any) -> bool:

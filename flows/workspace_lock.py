@@ -34,8 +34,9 @@ class Busy(EnvironmentFault):
     """Another command releases or judges in this workspace."""
 
     def __init__(self, found: Holder | None) -> None:
-        self.who = f"{found or 'Another command that has just begun'} works in this folder."
-        super().__init__(f"One release at a time: {self.who} Wait for it to end, or use --wait.")
+        who = f"{found or 'another command that has just begun'} works in this folder."
+        self.who = who[0].upper() + who[1:]
+        super().__init__(f"One release at a time: {who} Wait for it to end, or use --wait.")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows import say
+from flows import environment, say
 from flows.app import RELEASE, Json, app
 
 if TYPE_CHECKING:
@@ -21,6 +21,17 @@ Wait = Annotated[
 ]
 
 
+def _quiet(wanted: bool) -> bool:
+    if wanted:
+        environment.prepare(quiet=True)
+    return wanted
+
+
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No progress bars or lines.", callback=_quiet)
+]
+
+
 @app.command(rich_help_panel=RELEASE, epilog="Example: mergegate release tuned")
 def release(
     candidate: Annotated[
@@ -28,6 +39,7 @@ def release(
         typer.Argument(help="A candidate of params.yaml; by default the one that `release` names."),
     ] = "",
     wait: Wait = False,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Check, merge, evaluate, judge, quantize, judge again, and register what is promoted.
@@ -71,10 +83,12 @@ def judge(
         Path | None, typer.Option(help="Write the verdicts as Markdown here.")
     ] = None,
     wait: Wait = False,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Run every stage of a release, but register nothing: for pull requests and for trying a recipe.
 
+    The ledger counts it: a golden set is used by whoever is judged on it, see `mergegate ledger`.
     The exit code is that of the worst verdict. One release or judge at a time works in a folder, see `release`.
     """
     from flows.judge import chosen, to_markdown
@@ -104,10 +118,16 @@ def judge(
 
 
 def _outcome(candidate: str, *, register: bool) -> Outcome:
-    """How the release ends; without Prefect where it has nothing to run and no server to show it."""
+    """How the release ends; without Prefect where it has nothing to run and no server to show it.
+
+    The registry is asked first: what it refuses is known before Prefect has started.
+    """
+    from flows.record import check_registry
+    from pipeline.params import load_params
+
+    check_registry(load_params(), register=register)
     if not os.environ.get("PREFECT_API_URL"):
         from flows.unchanged import settled
-        from pipeline.params import load_params
 
         if (outcome := settled(load_params(), candidate, register=register)) is not None:
             return outcome

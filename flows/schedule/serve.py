@@ -134,7 +134,7 @@ def _schedule(cron: str) -> CronSchedule:
         return CronSchedule(cron=cron, timezone=zone)
     except ValueError:
         raise InputError(
-            f"--cron is {cron!r}; it must be five fields: minute hour day month weekday. "
+            f"--cron is {cron!r}; it must be five fields, each in its range: minute hour day month weekday. "
             'Use for example "0 3 * * 1", Mondays at 03:00.'
         ) from None
 

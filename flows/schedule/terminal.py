@@ -132,7 +132,10 @@ class Watch:
         self._next = None
         if run.state:
             words = " ".join(redacted(run.state.message or "").split())
-            self.say(f'run "{run.name}" ended: {run.state.name}. {words}'.rstrip())
+            name = run.state.name or ""
+            self.say(
+                f'run "{run.name}" ended: {words if words.startswith(name) else f"{name}. {words}"}'
+            )
 
     def _tell_next(self) -> None:
         found = self._client.read_flow_runs(

@@ -42,7 +42,7 @@ def found_sources(folder: Path, record: Mapping[str, Any], *, same_code: bool) -
     findings = compat["findings"]
     if not isinstance(findings, list):
         raise CorruptArtifactError(f"{COMPAT}: findings: is no list.")
-    waivers = read_json(folder / POLICY).get("waivers", ())
+    waivers = read_json(folder / POLICY).get("waivers") or ()
     waived = {waiver["check"] for waiver in waivers}
     for number, finding in enumerate(findings):
         if fault := _fault(finding, waived):

@@ -44,6 +44,8 @@ STARTABLE: Mapping[str, str] = {
 }
 # Backends whose server can be asked probes; of others somebody must vouch for the weights.
 PROBED = (*STARTABLE, "openai-completions", "openai-chat-completions")
+# Backends that are known without asking lm-eval.
+KNOWN = (*_ADAPTER_ARGUMENT, *PROBED)
 # Chat APIs give no log-probability of a text that they did not write.
 CHAT = (
     "local-chat-completions",

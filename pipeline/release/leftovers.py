@@ -82,23 +82,16 @@ def _left(path: Path, what: str, remove: Callable[[], object]) -> Ailment:
 
 
 def _dvc_lock(path: Path) -> Iterator[Ailment]:
-    """DVC's note of who reads and writes what: it removes dead processes by itself, but stops at a torn file."""
+    """DVC's note of who reads and writes what, where it is torn: then DVC stops. Dead processes it removes itself."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         return
     try:
-        noted = json.loads(content)
-        infos = [
-            *noted.get("write", {}).values(),
-            *(i for r in noted.get("read", {}).values() for i in r),
-        ]
-        if not infos or any(_alive(int(info["pid"])) for info in infos):
-            return
-        what = "names only processes that ended"
-    except (ValueError, TypeError, KeyError, AttributeError):
+        json.loads(content)
+    except ValueError:
         what = "was cut off while it was written, and DVC stops at it"
-    yield Ailment("stale-lock", str(path), f"{path}: {what}.", mend=path.unlink)
+        yield Ailment("stale-lock", str(path), f"{path}: {what}.", mend=path.unlink)
 
 
 def _dvc_cache(workspace: Path, build: Path) -> Iterator[Ailment]:

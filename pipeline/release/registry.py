@@ -148,8 +148,8 @@ def register_merge(
         if run and run.info.status != runs.FINISHED:
             runs.fill(client, run, page, version.tags["mergegate.model_id"])
             runs.finish(client, run)
-        if why := version.tags.get(ROLLED_BACK):
-            return Registered(int(version.version), f"it was rolled back: {why}")
+        if why := _taken_down(client, version):
+            return Registered(int(version.version), why)
     move_champion(
         uri,
         name,
@@ -161,6 +161,31 @@ def register_merge(
         journal=journal,
     )
     return Registered(int(version.version))
+
+
+def same_weights(client: Any, version: Any) -> list[Any]:
+    """The versions of a merge whose shipped weights are those of `version`, itself among them, by number."""
+    digest = version.tags.get(ARTIFACT_DIGEST)
+    named = f"name = '{version.name}' and tags.`{ARTIFACT_DIGEST}` = '{digest}'"
+    found = store.pages(client.search_model_versions, named) if digest else [version]
+    merges = [one for one in found if one.tags.get("mergegate.kind") == MERGE]
+    return sorted(merges, key=lambda one: int(one.version))
+
+
+def _taken_down(client: Any, version: Any) -> str:
+    """Why a version must not become champion by itself: it, or one of the same weights, was rolled back; "" where not.
+
+    By the weights, since the same bytes get another release digest from a policy or a golden set that was edited.
+    """
+    for one in reversed(same_weights(client, version)):
+        if why := one.tags.get(ROLLED_BACK):
+            which = (
+                "it"
+                if one.version == version.version
+                else f"version {one.version}, the same weights,"
+            )
+            return f"{which} was rolled back: {why}"
+    return ""
 
 
 def log_refusal(uri: str, name: str, release: Path) -> str:

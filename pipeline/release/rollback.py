@@ -21,6 +21,7 @@ from pipeline.release.registry import (
     ROLLBACK_DIGEST,
     ROLLED_BACK,
     UNMERGED,
+    same_weights,
     way_back_of,
 )
 from pipeline.release.rehearsal import rehearse_version as rehearse_version
@@ -165,10 +166,11 @@ def _keep_reason(uri: str, name: str, replaced: Any, change: Change) -> None:
 
 
 def _clear(uri: str, name: str, version: Any) -> None:
-    """Take the tag of an earlier rollback from a version that is champion again."""
-    if ROLLED_BACK in version.tags:
-        with store.connect(uri, existing=True) as client:
-            client.delete_model_version_tag(name, version.version, ROLLED_BACK)
+    """Take the tag of an earlier rollback from a version that is champion again, and from those of the same weights."""
+    with store.connect(uri, existing=True) as client:
+        for one in same_weights(client, version):
+            if ROLLED_BACK in one.tags:
+                client.delete_model_version_tag(name, one.version, ROLLED_BACK)
 
 
 def champion_version(client: Any, name: str) -> Any:

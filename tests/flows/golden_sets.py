@@ -1,4 +1,4 @@
-"""Golden sets that a preflight passes, for workspaces whose models are never read."""
+"""Golden sets and model folders that a preflight passes, for workspaces whose models are never read."""
 
 from __future__ import annotations
 
@@ -19,6 +19,14 @@ def write_golden_sets(workspace: Path) -> None:
                 workspace / evaluate["golden"] / split / f"{skill}.jsonl",
                 [row(f"{split} {skill}", number) for number in range(count)],
             )
+
+
+def make_model_folders(workspace: Path) -> None:
+    """An empty folder for the base and for each adapter of params.yaml."""
+    params = yaml.safe_load((workspace / "params.yaml").read_text())
+    references = [params["base"], *(expert["source"] for expert in params["experts"].values())]
+    for part in (part for reference in references for part in reference.split("+")):
+        (workspace / part).mkdir(parents=True, exist_ok=True)
 
 
 def row(name: str, number: int) -> dict[str, object]:

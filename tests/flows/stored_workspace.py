@@ -24,6 +24,7 @@ from pipeline.facts import (
 )
 from pipeline.recipe import load_recipe
 from pipeline.sources import artifact_digest
+from pipeline.stages.code import NAMES
 from pipeline.stages.workspace import environment
 from pipeline.waivers import COMPATIBILITY
 
@@ -96,7 +97,8 @@ def write_workspace(folder: Path, policy: Mapping[str, Any] = POLICY) -> None:
     pins = {reference: _pin(reference) for reference in ("models/base", *EXPERTS.values())}
     write_json(build / "sources.json", {"pins": pins})
     write_json(build / "environment.json", environment())
-    write_json(build / "code.json", {"package": code_digest()})
+    code = {"package": code_digest(), "stages": dict.fromkeys(NAMES, "0" * 64)}
+    write_json(build / "code.json", code)
     write_json(build / "signing.json", {"fingerprint": "f" * 64})
     write_json(build / "golden.json", {"digests": GOLDEN, "findings": []})
     for name in ("merged", "quantized"):

@@ -86,7 +86,7 @@ def test_sources_writes_down_who_signs_and_nothing_else_depends_on_it(
     Path("models/base").mkdir(parents=True)
     _params("models/base")
     monkeypatch.setattr(sources, "open_reference", lambda *_: None)
-    monkeypatch.setattr(sources, "pin", lambda *_: {})
+    monkeypatch.setattr(sources, "_pinned", lambda *_: {})
     sources.run()
     before = {path.name: digest_file(path) for path in judged.glob("build/*.json")}
     assert load(SIGNING)["fingerprint"] == load_signing_key().fingerprint

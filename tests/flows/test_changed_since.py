@@ -117,12 +117,12 @@ def test_a_comment_judges_nobody() -> None:
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (lambda params: params.update(base="models/b"), "base"),
-        (lambda params: params.update(seed=8), "seed"),
-        (lambda params: params["evaluate"].update(system="Another."), "evaluate"),
-        (lambda params: params["quantize"].update(scheme="W8A8"), "quantize"),
-        (lambda params: params["policy"].update(alpha=0.01), "policy"),
-        (lambda params: params["experts"].pop("tone"), "experts"),
+        (lambda params: params.update(base="models/b"), "base differs"),
+        (lambda params: params.update(seed=8), "seed differs"),
+        (lambda params: params["evaluate"].update(system="Another."), "evaluate differs"),
+        (lambda params: params["quantize"].update(scheme="W8A8"), "quantize differs"),
+        (lambda params: params["policy"].update(alpha=0.01), "policy differs"),
+        (lambda params: params["experts"].pop("tone"), "experts differs"),
     ],
 )
 def test_what_every_candidate_is_judged_by_judges_all(
@@ -135,11 +135,11 @@ def test_what_every_candidate_is_judged_by_judges_all(
 @pytest.mark.parametrize(
     ("file", "why"),
     [
-        ("golden/test/json.jsonl", "the golden sets"),
-        ("golden.dvc", "the golden sets"),
-        ("models/json-lora/adapter_model.safetensors", "the sources"),
-        ("models.dvc", "the sources"),
-        ("evals/json/metrics.py", "the task of json"),
+        ("golden/test/json.jsonl", "the golden sets differ"),
+        ("golden.dvc", "the golden sets differ"),
+        ("models/json-lora/adapter_model.safetensors", "the sources differ"),
+        ("models.dvc", "the sources differ"),
+        ("evals/json/metrics.py", "the task of json differs"),
     ],
 )
 def test_a_golden_set_a_source_or_a_task_that_differs_judges_all(file: str, why: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from golden_sets import write_golden_sets
+from golden_sets import make_model_folders, write_golden_sets
 
 from flows.cli import guarded
 
@@ -39,6 +39,7 @@ def workspace(tmp_path: Path) -> Path:
         shutil.copytree(ROOT / name, tmp_path / name)
     for name in ("models", "data"):
         (tmp_path / "examples" / "harbor" / name).mkdir(parents=True)
+    make_model_folders(tmp_path)
     write_golden_sets(tmp_path)
     return tmp_path
 
@@ -174,6 +175,7 @@ def test_status_of_a_registry_that_is_not_there_is_the_environments_fault(tmp_pa
 
 
 def test_a_failure_leaves_standard_output_empty_for_json(workspace: Path) -> None:
+    shutil.rmtree(workspace / "examples" / "harbor" / "models")
     done = run("check", "recipes/harbor-naive.yaml", "--json", cwd=workspace)
     assert done.returncode == 2  # its models are not built
     assert done.stdout == ""

@@ -15,7 +15,7 @@ from stored_workspace import RECIPE, load, write_merge, write_workspace
 
 ROOT = Path(__file__).parents[2]
 RELEASE = Path("build/tuned/release")
-KEPT = ("judge", "gate", "card")  # of the real dvc.yaml; what they read is made up
+KEPT = ("params", "judge", "gate", "card")  # of the real dvc.yaml; what they read is made up
 
 
 def run(*words: str, cwd: Path, code: int = 0) -> str:

@@ -234,8 +234,8 @@ def test_a_golden_set_that_does_not_read_gives_no_warning(workspace: Path) -> No
 @pytest.fixture
 def release(workspace: Path) -> Path:
     """The workspace with all that a preflight asks for."""
-    for name in ("models", "recipes", "evals", ".dvc"):
-        (workspace / name).mkdir()
+    for name in ("models/base", "models/json", "recipes", "evals", ".dvc"):
+        (workspace / name).mkdir(parents=True)
     (workspace / "dvc.yaml").touch()
     (workspace / "evals" / "t.yaml").touch()
     shutil.copy(ROOT / "recipes" / "harbor-tuned.yaml", workspace / "recipes" / "t.yaml")

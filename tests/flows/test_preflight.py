@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 import yaml
-from golden_sets import SAMPLES, row, write_golden_sets, write_rows
+from golden_sets import SAMPLES, make_model_folders, row, write_golden_sets, write_rows
 
 from flows.preflight import preflight
 from pipeline.errors import InputError
@@ -23,6 +24,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         copy(ROOT / name, tmp_path / name)
     for name in ("examples/harbor/models", "examples/harbor/data", ".dvc"):
         (tmp_path / name).mkdir(parents=True)
+    make_model_folders(tmp_path)
     write_golden_sets(tmp_path)
     monkeypatch.setattr("flows.preflight._warn", lambda _: None)
     monkeypatch.chdir(tmp_path)
@@ -145,4 +147,41 @@ def test_every_fault_of_serving_is_told_at_once(workspace: Path) -> None:
         InputError,
         match=r"(?s)batch_size is auto.*no value of model_args contains \{variant\}.*base_url is missing",
     ):
+        preflight("")
+
+
+@pytest.mark.parametrize(
+    ("base", "part"),
+    [
+        ("examples/harbor/models/nope", "examples/harbor/models/nope"),
+        ("examples/harbor/models/base+examples/nope", "examples/nope"),
+        ("./nope", "./nope"),
+        ("/nowhere/nope", "/nowhere/nope"),
+    ],
+)
+def test_a_local_folder_that_is_not_there_is_refused_and_not_looked_for_at_the_hub(
+    workspace: Path, base: str, part: str
+) -> None:
+    path = workspace / "params.yaml"
+    params = yaml.safe_load(path.read_text()) | {"base": base}
+    path.write_text(yaml.safe_dump(params))
+    with pytest.raises(
+        InputError, match=rf"base is {re.escape(base)}, and {re.escape(part)} is no"
+    ):
+        preflight("")
+
+
+def test_a_hub_id_is_no_folder_that_is_missing(workspace: Path) -> None:
+    path = workspace / "params.yaml"
+    params = yaml.safe_load(path.read_text()) | {"base": "owner/name@main"}
+    path.write_text(yaml.safe_dump(params))
+    assert preflight("")[1] == "tuned"
+
+
+def test_a_backend_that_lm_eval_does_not_have_is_refused_with_the_nearest(workspace: Path) -> None:
+    path = workspace / "params.yaml"
+    params = yaml.safe_load(path.read_text())
+    params["evaluate"]["backend"] = "hff"
+    path.write_text(yaml.safe_dump(params))
+    with pytest.raises(InputError, match=r"'hff', which lm-eval does not have\. Did you mean hf\?"):
         preflight("")

@@ -191,3 +191,18 @@ def test_a_path_that_another_dvc_works_on_is_told_with_who_works_on_it(
     with pytest.raises(EnvironmentFault) as caught:
         stages.reproduce("merge")
     assert f"(PID {os.getpid()}): dvc repro somewhere" in str(caught.value)
+
+
+def test_a_source_that_was_replaced_with_its_size_and_time_kept_is_looked_at_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    params = _workspace(tmp_path, "models/base")
+    states = iter(["1", "1", "2", "1"])
+    pins = {"pins": {"models/base": {"digest": "1"}}}
+    write_json(tmp_path / "build/sources.json", pins)
+    write_json(tmp_path / "build/one/compat.json", pins)
+    monkeypatch.setattr(stages, "open_reference", lambda *_: None)
+    monkeypatch.setattr(stages, "pin", lambda *_: {"digest": next(states)})
+    assert stages.unwatched(params, "one") == []
+    assert stages.unwatched(params, "one") == ["sources"]

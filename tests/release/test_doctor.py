@@ -356,14 +356,14 @@ def test_a_folder_that_is_being_written_is_left_alone(patient: Patient, workspac
 @pytest.mark.parametrize(
     ("content", "stale"),
     [
-        ('{"write": {"/x": {"pid": 4000000, "cmd": "dvc repro"}}, "read": {}}', True),
+        ('{"write": {"/x": {"pid": 4000000, "cmd": "dvc repro"}}, "read": {}}', False),
         ('{"write": {"/x', True),
         ("{}", False),
         (json.dumps({"write": {}, "read": {"/x": [{"pid": os.getpid(), "cmd": "dvc"}]}}), False),
     ],
     ids=["of a dead process", "torn", "empty", "of a living process"],
 )
-def test_a_lock_of_dvc_that_nobody_holds_is_removed(
+def test_a_torn_lock_of_dvc_is_removed_and_no_other(
     patient: Patient, workspace: Path, content: str, stale: bool
 ) -> None:
     lock = workspace / ".dvc" / "tmp" / "rwlock"

@@ -9,12 +9,19 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from release_family import register_all, register_target, verdict
+from release_family import (
+    change_shipped_weights,
+    register_all,
+    register_shipped,
+    register_target,
+    verdict,
+)
 
 from pipeline.errors import CorruptArtifactError, EnvironmentFault, InputError
 from pipeline.facts import read_json, write_json
 from pipeline.release import log_refusal, rehearse, rollback, status
 from pipeline.release.changes import adopt
+from pipeline.release.registry import Registered
 
 Bundle = Callable[..., Path]
 
@@ -103,8 +110,32 @@ def test_a_merge_that_was_rolled_back_stays_down_when_it_is_released_again(
 def test_a_new_merge_after_a_rollback_becomes_champion(uri: str, bundle: Bundle) -> None:
     register_all(uri, bundle())
     rollback(uri, "harbor", "why")
+    change_shipped_weights()
     assert register_all(uri, bundle(seed=8)) == 3
     assert status(uri, "harbor")["champion"]["version"] == 3
+
+
+def test_the_same_weights_stay_down_whatever_else_of_their_release_was_edited(
+    uri: str, bundle: Bundle
+) -> None:
+    register_all(uri, bundle())
+    rollback(uri, "harbor", "tone complaints")
+    again = bundle(seed=8)  # another release digest, as by an edited policy
+    held = register_shipped(uri, again, register_target(uri, again))
+    assert held == Registered(3, "version 2, the same weights, was rolled back: tone complaints")
+    assert status(uri, "harbor")["champion"]["version"] == 1
+
+
+def test_weights_that_a_person_lets_serve_again_are_held_back_no_more(
+    uri: str, bundle: Bundle
+) -> None:
+    register_all(uri, bundle())
+    rollback(uri, "harbor", "tone complaints")
+    register_all(uri, bundle(seed=8))
+    rollback(uri, "harbor", "it was the proxy", to="3")
+    assert [entry["rolled_back"] for entry in status(uri, "harbor")["history"]] == [None] * 3
+    rollback(uri, "harbor", "a trial", to="unmerged")
+    assert status(uri, "harbor")["history"][2]["rolled_back"] == "a trial"
 
 
 @pytest.mark.parametrize("member", ["base", "tone"])

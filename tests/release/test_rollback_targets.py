@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from release_family import register_all
+from release_family import change_shipped_weights, register_all
 
 from flows import say
 from pipeline.errors import CorruptArtifactError, InputError
@@ -327,6 +327,7 @@ def test_a_rehearsal_of_a_merge_reads_every_file(uri: str, bundle: Bundle) -> No
 def _two_merges(uri: str, bundle: Bundle) -> None:
     """Version 1 is the unmerged set, 2 and 3 are merges, 3 the champion."""
     register_all(uri, bundle())
+    change_shipped_weights()
     register_all(uri, bundle(seed=8))
 
 

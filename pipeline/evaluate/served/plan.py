@@ -5,10 +5,18 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pipeline.evaluate.backend import CHAT, PROBED, STARTABLE, argument_faults, is_served
+from pipeline.evaluate.backend import (
+    CHAT,
+    KNOWN,
+    PROBED,
+    STARTABLE,
+    argument_faults,
+    is_served,
+)
 from pipeline.evaluate.served.command import KEY, command_faults
 from pipeline.evaluate.tasks import output_type
 from pipeline.params import EvaluateParams, Skill
+from pipeline.strict import nearest
 
 _WITH_KEY = ("openai-completions", "openai-chat-completions")
 _LIKELIHOODS = ("multiple_choice", "loglikelihood", "loglikelihood_rolling")
@@ -16,6 +24,8 @@ _LIKELIHOODS = ("multiple_choice", "loglikelihood", "loglikelihood_rolling")
 
 def serving_faults(evaluate: EvaluateParams, *, adapters: bool) -> list[str]:
     """Every fault of backend, model_args, serve and served_by; `adapters`: whether an expert is one."""
+    if fault := _unknown(evaluate.backend):
+        return [fault]
     return [
         *_backend_faults(evaluate, adapters),
         *_serve_faults(evaluate),
@@ -23,6 +33,20 @@ def serving_faults(evaluate: EvaluateParams, *, adapters: bool) -> list[str]:
         *_identity_faults(evaluate),
         *_task_faults(evaluate),
     ]
+
+
+def _unknown(backend: str) -> str:
+    """That lm-eval has no such backend; "" where it has. It is imported only for a name that is not known here."""
+    if backend in KNOWN:
+        return ""
+    from lm_eval.models import MODEL_MAPPING
+
+    if backend in MODEL_MAPPING:
+        return ""
+    return (
+        f"params.yaml: evaluate.backend is {backend!r}, which lm-eval does not have."
+        f"{nearest(backend, MODEL_MAPPING)}"
+    )
 
 
 def _backend_faults(evaluate: EvaluateParams, adapters: bool) -> list[str]:
