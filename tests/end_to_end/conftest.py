@@ -19,6 +19,15 @@ from filelock import FileLock
 from harness import clone, command, dvc, new_workspace
 
 
+# Modules that begin with what test_release builds: last, so that no process waits for it.
+LATER = ("test_schedule.py", "test_workflows.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the modules LATER behind all others; pytest-xdist hands modules out in this order."""
+    items.sort(key=lambda item: item.path.name in LATER)
+
+
 @pytest.fixture(scope="session")
 def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the workspaces that tests share, those of other processes of pytest-xdist too."""
