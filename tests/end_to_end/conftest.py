@@ -18,7 +18,6 @@ import pytest
 from filelock import FileLock
 from harness import clone, command, dvc, new_workspace
 
-
 # Modules that begin with what test_release builds: last, so that no process waits for it.
 LATER = ("test_schedule.py", "test_workflows.py")
 
