@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import time
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +23,7 @@ _ROOTS: Mapping[str, Path] = {
     for name in ("pipeline", "gates")
     if (spec := find_spec(name))
 }
+_TRIES, _PAUSE_S = 20, 0.02
 _DATA = (".j2", ".yaml", ".json")  # read by the modules of their folder
 
 
@@ -117,7 +120,21 @@ def _names() -> Mapping[str, Path]:
 
 @cache
 def _parsed(module: str) -> ast.Module:
-    return ast.parse(_names()[module].read_bytes())
+    return _tree(module)
+
+
+def _tree(module: str) -> ast.Module:
+    """The syntax tree of a module, read anew.
+
+    Tried again: Python 3.11 raises SystemError where another thread makes a tree at the same time
+    (https://github.com/python/cpython/issues/106905).
+    """
+    source = _names()[module].read_bytes()
+    for _ in range(_TRIES):
+        with suppress(SystemError):
+            return ast.parse(source)
+        time.sleep(_PAUSE_S)
+    return ast.parse(source)
 
 
 def _digest(modules: Collection[str]) -> str:
@@ -144,7 +161,7 @@ def _data(folders: Collection[Path]) -> dict[str, Path]:
 @cache
 def _syntax(module: str) -> str:
     """SHA-256 of a module's syntax tree without docstrings and positions."""
-    tree = ast.parse(_names()[module].read_bytes())
+    tree = _tree(module)
     for node in ast.walk(tree):
         documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
         if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:

@@ -234,13 +234,13 @@ def test_a_tick_of_the_cron_and_a_later_run_complete_and_say_that_nothing_change
 def test_a_late_run_is_skipped_and_says_so(story: Story) -> None:
     assert story.states[story.overlapping] == ("COMPLETED", "Skipped")
     (ended,) = [what for what in said_of(story.overlapping, story.first) if "ended" in what]
-    assert "the scheduled run `mergegate release tuned`" in ended
+    assert "The scheduled run `mergegate release tuned`" in ended
 
 
 def test_a_run_beside_a_person_who_judges_is_skipped_and_says_so(story: Story) -> None:
     assert story.states[story.beside_a_person] == ("COMPLETED", "Skipped")
     (ended,) = [what for what in said_of(story.beside_a_person, story.first) if "ended" in what]
-    assert "the command `mergegate judge naive`" in ended
+    assert "The command `mergegate judge naive`" in ended
 
 
 def test_a_run_that_was_killed_is_crashed_and_doctor_finds_it(story: Story) -> None:

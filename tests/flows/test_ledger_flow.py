@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -401,7 +402,8 @@ def test_only_what_may_pass_by_itself_is_tried_again() -> None:
     from pipeline.release.changes import Overtaken
 
     def helps(error: Exception) -> bool:
-        return _may_help(None, None, Failed(data=error))  # type: ignore[arg-type]
+        run = SimpleNamespace(name="judge@tuned", run_count=1)
+        return _may_help(None, run, Failed(data=error))  # type: ignore[arg-type]
 
     assert helps(EnvironmentFault("the server is down"))
     assert not helps(Overtaken("another release became champion"))

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from release_family import register_shipped, register_target
+from release_family import change_shipped_weights, register_shipped, register_target
 
 from flows import release as flow
 from flows.doctor import Patient, look
@@ -89,6 +89,7 @@ def test_a_registry_that_knows_all_of_the_journal_or_more_is_taken(
     moved: dict[str, str], bundle: Bundle
 ) -> None:
     check_history(moved["whole"], NAME, JOURNAL)
+    change_shipped_weights()
     register_shipped(moved["whole"], bundle(seed=8), 1)  # a change of another machine
     check_history(moved["whole"], NAME, JOURNAL)
     last = settle(moved["whole"], NAME, JOURNAL)
